@@ -1,0 +1,36 @@
+"""Stop stages that are queued or running; training saves first."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", nargs="*", metavar="NAME", help="names, homes or keys of stages")
+    parser.add_argument("--all", action="store_true", help="everything of this root that is in flight")
+    parser.add_argument("--wait", action="store_true", help="stay until they have ended")
+    parser.add_argument(
+        "--declare-dead",
+        action="store_true",
+        help="you know that the host of an attempt is gone, and nobody can prove it: free the stage",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    from holdfast.cli import progress, table
+    from holdfast.core.errors import UserError
+    from holdfast.core.store import Store
+    from holdfast.execute import stop
+    from holdfast.pipelines import stored
+
+    if not options.name and not options.all:
+        raise UserError("nothing to cancel: no name was given", "give names, or --all")
+    store = Store(options.root)
+    found = stored.standings_of(options.name, store)
+    action = stop.declare_dead if options.declare_dead else stop.cancel
+    for standing in found:
+        action(store, standing)
+    if options.wait:
+        progress.watch(lambda: stored.standings_of(options.name, store), interval=0.5)
+    table.show(stored.standings_of(options.name, store), as_json=False)
+    return 0

@@ -1,0 +1,43 @@
+"""Delete temporaries of dead writers and the logs of old attempts."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry", action="store_true", help="print what would be deleted")
+    parser.add_argument(
+        "--days", type=float, default=7.0, metavar="N", help="attempts younger than this stay (default: 7)"
+    )
+    parser.add_argument(
+        "--keep", type=int, default=2, metavar="N", help="newest attempts of a stage that stay (default: 2)"
+    )
+    parser.add_argument("--json", action="store_true", help="the list as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    import json
+    import sys
+
+    from holdfast.core import files
+    from holdfast.core.store import Store
+    from holdfast.execute import stop
+
+    store = Store(options.root)
+    found = [
+        (path, stop.size(path))
+        for path in stop.rubbish(store, attempts_older_than=options.days * 86400, keep=max(1, options.keep))
+    ]
+    if options.json:
+        print(
+            json.dumps([{"path": str(path.relative_to(store.root)), "bytes": size} for path, size in found], indent=1)
+        )
+    else:
+        print("\n".join(f"{size:>12,}  {path.relative_to(store.root)}" for path, size in found) or "nothing to delete")
+    if not options.dry:
+        for path, _ in found:
+            files.discard(path)
+    verb = "would be deleted" if options.dry else "deleted"
+    print(f"{len(found)} {verb}, {sum(size for _, size in found) / 1e6:.1f} MB", file=sys.stderr)
+    return 0

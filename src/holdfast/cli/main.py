@@ -1,0 +1,84 @@
+"""Entry point of `holdfast`. Only argparse is imported here: `--help` must come at once."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.core.errors import UserError
+
+VERBS = ("quickstart", "run", "status", "logs", "why", "cancel", "rm", "gc")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    parser = argparse.ArgumentParser(
+        prog="holdfast",
+        description="Run an RL post-training experiment so that finished work is never lost or repeated.",
+        epilog="Exit codes: 0 done, or submitted; 1 failed; 2 your mistake; 3 owed or still in flight.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--root",
+        metavar="DIR",
+        help="where everything lies (default: $HOLDFAST_ROOT, the saved config, ./holdfast-runs)",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    for name in VERBS:
+        module = importlib.import_module(f"holdfast.cli.{name}")
+        says = str(module.__doc__)
+        summary = says.partition("\n")[0].rstrip(".")
+        verb = verbs.add_parser(name, help=summary, description=says, allow_abbrev=False)
+        verb.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="as before the verb")
+        module.add_arguments(verb)
+        verb.set_defaults(run=module.run)
+    return parser
+
+
+def find_root(given: str | None) -> Path:
+    """`--root`, `$HOLDFAST_ROOT`, `root` of the saved config, `./holdfast-runs`."""
+    text = given or os.environ.get("HOLDFAST_ROOT") or _saved_root() or "holdfast-runs"
+    return Path(text).expanduser().absolute()
+
+
+def _saved_root() -> str | None:
+    from holdfast.core import config
+
+    root = config.settings().get("root")
+    return str(root) if root else None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, call the verb, and turn the user's mistakes into two lines and exit code 2."""
+    os.umask(0o002)
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    if options.version:
+        from holdfast import __version__
+
+        print(__version__)
+        return 0
+    if not options.verb:
+        parser.print_help()
+        return 0
+    try:
+        options.root = find_root(options.root)
+        return int(options.run(options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"\nhint: {error.hint}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        # The reader of our output went away (`holdfast status | head`): keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,59 @@
+"""Submit what a plan still owes; typed again, it goes on."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "plan", metavar="PLAN", help="a plan (YAML), or the name, home or key of a stage to run again or on"
+    )
+    parser.add_argument(
+        "override",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="changes to the plan: stages.grpo.params.lr=1e-5, +added=1, ~removed",
+    )
+    parser.add_argument("--dry", action="store_true", help="print what would be submitted and why, and change nothing")
+    parser.add_argument("--wait", action="store_true", help="stay until everything has ended, showing how far it is")
+    parser.add_argument(
+        "--max-parallel", type=int, default=1, metavar="N", help="stages at a time on this machine (default: 1)"
+    )
+    parser.add_argument(
+        "--stop-after", type=int, metavar="STEP", help="training saves and stops at this step, and stays owed"
+    )
+    parser.add_argument("--rebuild", action="store_true", help="take what is lost, outdated or stale, too")
+    parser.add_argument(
+        "--rerun",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="do a complete stage again; what it made is kept aside",
+    )
+    parser.add_argument("--json", action="store_true", help="print the standings as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from holdfast.cli import progress, table
+    from holdfast.core.plan import REBUILT, standings
+    from holdfast.core.store import Store
+    from holdfast.execute.local import LocalExecutor
+    from holdfast.execute.submit import Placement, submit
+    from holdfast.pipelines import stored
+
+    store = Store(options.root)
+    plan = stored.plan_for(options.plan, options.override, store)
+    if options.dry:
+        return table.show_plan(standings(plan, store), as_json=options.json)
+    again = {stored.named(plan, name).key for name in options.rerun}
+    if options.rebuild:
+        again |= {standing.record.key for standing in standings(plan, store) if standing.state in REBUILT}
+    placement = Placement(max_parallel=options.max_parallel, stop_after=options.stop_after)
+    submission = submit(plan, store, LocalExecutor(), placement, again)
+    table.show_submission(submission, store)
+    if options.wait:
+        progress.wait_for(plan, store)
+    found = standings(plan, store)
+    table.show(found, as_json=options.json)
+    return table.exit_code(found) if options.wait else 0

@@ -1,0 +1,104 @@
+"""Prints standings: data on stdout, talk on stderr, colour only for a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from holdfast.core.plan import IN_FLIGHT, Standing, State
+from holdfast.core.stage import short
+
+if TYPE_CHECKING:
+    from holdfast.core.store import Store
+    from holdfast.execute.submit import Submission
+
+COLOURS = {
+    State.COMPLETE: "32",
+    State.RUNNING: "36",
+    State.QUEUED: "34",
+    State.OWED: "33",
+    State.LOST: "31",
+    State.OUTDATED: "35",
+    State.STALE: "35",
+    State.EVICTED: "90",
+}
+
+
+def show(standings: Sequence[Standing], *, as_json: bool) -> None:
+    """One line a stage."""
+    if as_json:
+        print(json.dumps([standing.as_dict() for standing in standings], indent=1, ensure_ascii=False))
+        return
+    print("\n".join(lines(standings, coloured=sys.stdout.isatty() and "NO_COLOR" not in os.environ)))
+
+
+def lines(standings: Sequence[Standing], *, coloured: bool) -> list[str]:
+    """The table as text: name, kind, state, how far, why; and a last line with the counts."""
+    if not standings:
+        return ["nothing is planned here"]
+    rows = [
+        (each.record.name, each.record.stage.kind, each.state, _progress(each), _one_line(each.reason))
+        for each in standings
+    ]
+    widths = [max(len(str(row[column])) for row in rows) for column in range(4)]
+    table = []
+    for name, kind, state, progress, reason in rows:
+        painted = _paint(str(state).ljust(widths[2]), state) if coloured else str(state).ljust(widths[2])
+        row = f"{name.ljust(widths[0])}  {kind.ljust(widths[1])}  {painted}  {progress.rjust(widths[3])}  {reason}"
+        table.append(row.rstrip())
+    return [*table, "", summary(standings)]
+
+
+def summary(standings: Sequence[Standing]) -> str:
+    """`5 stages: 3 complete, 1 running, 1 owed`."""
+    counts = Counter(standing.state for standing in standings)
+    parts = ", ".join(f"{counts[state]} {state}" for state in State if counts[state])
+    return f"{len(standings)} stage{'s' if len(standings) != 1 else ''}: {parts}"
+
+
+def _progress(standing: Standing) -> str:
+    progress = standing.claim.progress() if standing.claim and standing.state is State.RUNNING else None
+    return f"{progress['done']}/{progress['total']} {progress['unit']}s" if progress else ""
+
+
+def _paint(text: str, state: State) -> str:
+    return f"\x1b[{COLOURS[state]}m{text}\x1b[0m"
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:200]
+
+
+def show_plan(standings: Sequence[Standing], *, as_json: bool) -> int:
+    """A dry run: what there is, and what would be submitted."""
+    show(standings, as_json=as_json)
+    owed = sum(standing.state is State.OWED for standing in standings)
+    print(f"dry run: {owed} would be submitted, nothing was written", file=sys.stderr)
+    return 0
+
+
+def show_submission(submission: Submission, store: Store) -> None:
+    """Say which job took what, on stderr."""
+    complete = sum(standing.state is State.COMPLETE for standing in submission.others)
+    reused = f"{complete} complete already" if complete else ""
+    flying = sum(standing.state in IN_FLIGHT for standing in submission.others)
+    elsewhere = f"{flying} in flight already" if flying else ""
+    if submission.job:
+        total = len(submission.taken) + len(submission.others)
+        took = f"job {short(submission.job.token)} takes {len(submission.taken)} of {total} stages"
+    else:
+        took = "nothing to submit"
+    print("; ".join(part for part in (took, reused, elsewhere) if part) + f" (root {store.root})", file=sys.stderr)
+
+
+def exit_code(standings: Sequence[Standing]) -> int:
+    """0 if everything is complete, 1 if something failed and nobody is at it, 3 if something is owed or in flight."""
+    if all(standing.state is State.COMPLETE for standing in standings):
+        return 0
+    if any(standing.state is State.OWED and standing.reason.startswith("failed") for standing in standings):
+        return 1
+    return 3

@@ -1,0 +1,22 @@
+"""Say why a stage is owed or failed, with the lines that matter."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="name, home or key of a stage")
+    parser.add_argument("--json", action="store_true", help="the same as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    import json
+
+    from holdfast.core.store import Store
+    from holdfast.execute import explain
+
+    store = Store(options.root)
+    account = explain.account(store, store.find(options.name))
+    print(json.dumps(account.as_dict(), indent=1, ensure_ascii=False) if options.json else account.text())
+    return 0

@@ -1,0 +1,69 @@
+"""Takes in what others made: a directory or file becomes an input by the fingerprint of its contents, never by its
+path.
+
+The full digest is cached by inode, size, mtime and ctime, so that a large model is read once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from pathlib import Path
+
+from holdfast.core import artifact, files
+from holdfast.core.errors import DamagedFile, UserError
+from holdfast.core.stage import Stage
+from holdfast.core.store import ADOPTED, Record, Store
+
+
+def adopt(store: Store, path: Path) -> Record:
+    """The record that stands for the directory at `path` in a plan.
+
+    Raises:
+        UserError: there is no such directory.
+    """
+    if not path.is_dir():
+        raise UserError(
+            f"cannot take in {path}: there is no such directory", "give the path of a directory, or the name of a stage"
+        )
+    location = path.resolve()
+    return Record(Stage(ADOPTED, 1, {"fingerprint": fingerprint(store, location)}), location.name, str(location))
+
+
+def fingerprint(store: Store, directory: Path) -> str:
+    """Of the contents: names and digests of all files below, hidden ones and our manifest excepted."""
+    cache = store.adopted / f"{hashlib.sha256(str(directory).encode()).hexdigest()[:32]}.json"
+    seen = _states(directory)
+    try:
+        known = files.read_or_none(cache, "fingerprint")
+    except DamagedFile:
+        known = None
+    if known and known["files"] == seen:
+        return str(known["fingerprint"])
+    digests = {name: artifact.digest_of(directory / name) for name in sorted(seen)}
+    found = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
+    # A file written within the last two seconds could change again without a visible change of its times.
+    if all(time.time_ns() - max(state[2:]) > 2_000_000_000 for state in seen.values()):
+        files.make_directories(cache.parent)
+        files.replace(cache, files.encode({"path": str(directory), "files": seen, "fingerprint": found}))
+    return found
+
+
+def _states(directory: Path) -> dict[str, list[int]]:
+    states: dict[str, list[int]] = {}
+    for parent, folders, names in os.walk(directory):
+        folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        for name in sorted(names):
+            if name.startswith("."):
+                continue
+            path = os.path.join(parent, name)
+            state = os.stat(path)
+            states[os.path.relpath(path, directory)] = [
+                state.st_ino,
+                state.st_size,
+                state.st_mtime_ns,
+                state.st_ctime_ns,
+            ]
+    return states

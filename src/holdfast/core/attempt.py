@@ -1,0 +1,252 @@
+"""An attempt is one execution of a stage, and at the same time the claim to it.
+
+Attempt n exists once `attempts/n.json` was created by link(); the owner is the highest n while it has no exit record. A
+takeover creates n+1 and removes nothing, so a wrong takeover costs work and never truth. Waiting in a queue is
+claimed the same way, by `queued/n.json`. flock is not used: on many cluster file systems it excludes nobody. Standard
+library only: the frozen supervisor carries this file.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import files, process
+from holdfast.core.errors import DamagedFile, Held
+from holdfast.core.process import Identity
+
+HEARTBEAT_SECONDS = 10.0
+SILENCE_SECONDS = 60.0
+ENTRY = re.compile(r"(\d{3,})\.json")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An entry in a sequence of claims: who, since when, for which job."""
+
+    path: Path
+    n: int
+    token: str
+    job: str
+    owner: Identity
+    started: float
+
+    @cached_property
+    def directory(self) -> Path:
+        """What happened in this attempt: output.log, heartbeat, progress.json, exit.json."""
+        return self.path.with_suffix("")
+
+    @property
+    def output(self) -> Path:
+        return self.directory / "output.log"
+
+    @property
+    def heartbeat(self) -> Path:
+        return self.directory / "heartbeat"
+
+    def ending(self) -> dict[str, Any] | None:
+        """The exit record: `outcome`, `reason`, `code`, `finished`; None while there is none."""
+        return files.read_or_none(self.directory / "exit.json", "exit record")
+
+    def progress(self) -> dict[str, Any] | None:
+        """How far it is, `{done, total, unit}`, or None; a torn record is no progress."""
+        try:
+            return files.read_or_none(self.directory / "progress.json", "progress record")
+        except DamagedFile:
+            return None
+
+
+class Life(Enum):
+    """What can be said of a claim that has no exit record."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`reason` is for people; `left` are the pids that a dead supervisor left running."""
+
+    life: Life
+    reason: str
+    left: tuple[int, ...] = ()
+
+
+def newest(sequence: str | Path) -> Claim | None:
+    """The claim with the highest number in `attempts/` or `queued/`, or None."""
+    try:
+        names = os.listdir(sequence)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    numbers = [int(match[1]) for name in names if (match := ENTRY.fullmatch(name))]
+    return read(Path(sequence), max(numbers)) if numbers else None
+
+
+def every(sequence: Path) -> list[Claim]:
+    """All claims of a sequence, oldest first."""
+    last = newest(sequence)
+    return [read(sequence, n) for n in range(1, last.n + 1)] if last else []
+
+
+def entry(sequence: Path, n: int) -> Path:
+    return sequence / f"{n:03d}.json"
+
+
+def read(sequence: Path, n: int) -> Claim:
+    """Claim number `n` of a sequence.
+
+    Raises:
+        DamagedFile: the entry is torn or foreign. It still counts as a claim: nobody may assume that it is free.
+    """
+    path = entry(sequence, n)
+    content = files.read(path, "claim")
+    try:
+        owner = Identity(**content["owner"])
+        return Claim(path, n, content["token"], content["job"], owner, content["started"])
+    except (KeyError, TypeError) as error:
+        raise DamagedFile(f"claim is not one of ours: {path}: {error}", f"look at it: less {path}") from None
+
+
+def create(sequence: Path, n: int, job: str, owner: Identity) -> Claim:
+    """Take number `n`.
+
+    Raises:
+        Held: another process took it first.
+    """
+    claim = Claim(entry(sequence, n), n, files.new_token(), job, owner, time.time())
+    files.make_directories(claim.directory)
+    try:
+        files.create(claim.path, _encode(claim))
+    except FileExistsError:
+        raise Held(f"claimed a moment ago: {claim.path}") from None
+    return claim
+
+
+def queue(places: Iterable[tuple[Path, int]], job: str, owner: Identity, durable_in: Path) -> list[Path]:
+    """Take place `n` in each of the queues `(directory, n)`, with two syncs however many there are.
+
+    Returns the queues in which the place was still free.
+    """
+    claims = [Claim(entry(queue, n), n, files.new_token(), job, owner, time.time()) for queue, n in places]
+    for claim in claims:
+        claim.path.parent.mkdir(exist_ok=True)
+        claim.path.with_name(f"{files.TEMPORARY}{claim.token}").write_bytes(_encode(claim))
+    files.sync_filesystem(durable_in)
+    taken = [claim.path.parent for claim in claims if _link_place(claim)]
+    files.sync_filesystem(durable_in)
+    return taken
+
+
+def _link_place(claim: Claim) -> bool:
+    temporary = claim.path.with_name(f"{files.TEMPORARY}{claim.token}")
+    try:
+        return files.link(temporary, claim.path)
+    finally:
+        os.unlink(temporary)
+
+
+def _encode(claim: Claim) -> bytes:
+    return files.encode(
+        {"token": claim.token, "job": claim.job, "owner": claim.owner.as_dict(), "started": claim.started}
+    )
+
+
+def end(claim: Claim, outcome: str, reason: str, **details: Any) -> None:
+    """Write the exit record; the first one stands."""
+    content = {"outcome": outcome, "reason": reason, **details, "finished": time.time()}
+    files.make_directories(claim.directory)
+    try:
+        files.create(claim.directory / "exit.json", files.encode(content))
+    except FileExistsError:
+        return
+
+
+class Census:
+    """The processes of this host by attempt token, scanned at most once."""
+
+    @cached_property
+    def here(self) -> Identity:
+        return process.current()
+
+    @cached_property
+    def carriers(self) -> dict[str, list[int]]:
+        return process.carriers()
+
+
+def judge(claim: Claim, census: Census) -> Verdict:
+    """Whether the owner of an unfinished claim lives, by what this host can prove (design, section 3.3)."""
+    owner, here = claim.owner, census.here
+    if owner.machine != here.machine:
+        return Verdict(Life.UNKNOWN, f"runs on {owner.host}, which cannot be seen from here")
+    if owner.boot != here.boot:
+        return Verdict(Life.DEAD, f"{owner.host} was restarted")
+    if owner.namespace != here.namespace:
+        return Verdict(Life.UNKNOWN, f"runs in another container of {owner.host}, which cannot be seen from here")
+    if process.is_alive(owner):
+        return Verdict(Life.ALIVE, f"pid {owner.pid} on {owner.host}")
+    left = tuple(pid for pid in census.carriers.get(claim.token, ()) if pid != here.pid)
+    if left:
+        pids = ", ".join(map(str, left))
+        return Verdict(Life.DEAD, f"supervisor (pid {owner.pid}) is gone, its process {pids} still runs", left)
+    return Verdict(Life.DEAD, f"supervisor (pid {owner.pid}) is gone")
+
+
+def falls_silent(claim: Claim, seconds: float = SILENCE_SECONDS, wait: Callable[[float], None] = time.sleep) -> bool:
+    """Watch the heartbeat for `seconds` of our own monotonic clock: True if it never changes.
+
+    Clocks of two machines are never compared. A file that is not there yet counts as a heartbeat that does not change.
+    """
+    first = files.read_tail(claim.heartbeat)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        wait(min(1.0, seconds / 10))
+        if files.read_tail(claim.heartbeat) != first or claim.ending():
+            return False
+    return True
+
+
+def take(sequence: Path, job: str, *, exclusive: bool, owner: Identity | None = None, grace: float = 5.0) -> Claim:
+    """Claim a stage: number 1, or the one after an attempt that ended or is proven dead.
+
+    What a dead supervisor left running is ended first. Kinds that are safe to run twice (`exclusive` False) are also
+    freed by 60 s of silence; exclusive ones never.
+
+    Raises:
+        Held: somebody has it.
+    """
+    last = newest(sequence)
+    if last and last.ending() is None:
+        _bury(last, exclusive, grace)
+    return create(sequence, last.n + 1 if last else 1, job, owner or process.current())
+
+
+def _bury(claim: Claim, exclusive: bool, grace: float) -> None:
+    """Write the exit record of an attempt that did not live to do so, or raise Held."""
+    verdict = judge(claim, Census())
+    if verdict.life is Life.ALIVE:
+        raise Held(f"in flight: attempt {claim.n}, {verdict.reason}")
+    if verdict.life is Life.UNKNOWN:
+        if exclusive:
+            raise Held(f"in flight: attempt {claim.n} {verdict.reason}; only proof of its death frees it")
+        if not falls_silent(claim):
+            raise Held(f"in flight: attempt {claim.n} {verdict.reason}, and it beats")
+        end(claim, "silent", f"{claim.owner} was silent for {SILENCE_SECONDS:.0f} s")
+        return
+    if verdict.left:
+        _end_leftovers(claim, grace)
+    end(claim, "died", verdict.reason)
+
+
+def _end_leftovers(claim: Claim, grace: float) -> None:
+    try:
+        process.end_carriers(claim.token, grace, spare=[os.getpid()])
+    except PermissionError as error:
+        raise Held(f"in flight: attempt {claim.n}: what it left running belongs to another user: {error}") from None

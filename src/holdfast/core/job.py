@@ -1,0 +1,99 @@
+"""A job is what a scheduler sees: stages in order, with what it takes to run them. The stage is the unit of truth.
+
+`job.json` is written before submission and never changes. `runner.json` says who works it off, `ended.json` that
+nobody does any more, and the file `stop` asks for an end. Standard library only: the frozen supervisor carries this
+file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import attempt, files
+from holdfast.core.attempt import Census, Claim, Life, Verdict
+from holdfast.core.process import Identity
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stage of a job. `needs` are the homes (with key and inner path) that must be complete before it can start.
+
+    `command` is None for a kind that runs in a Python process of ours.
+    """
+
+    key: str
+    name: str
+    home: str
+    exclusive: bool
+    needs: tuple[Mapping[str, str], ...] = ()
+    services: tuple[Mapping[str, Any], ...] = ()
+    command: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0
+    stop_after: int | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """`python` is the interpreter that runs and publishes the stages; `grace`: seconds between asking and killing."""
+
+    token: str
+    root: str
+    cwd: str
+    tasks: tuple[Task, ...]
+    python: tuple[str, ...]
+    executor: str = "local"
+    max_parallel: int = 1
+    grace: float = 30.0
+    heartbeat: float = attempt.HEARTBEAT_SECONDS
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def read(cls, directory: Path) -> Job:
+        content = files.read(directory / "job.json", "job file")
+        fields = {name: value for name, value in content.items() if name != "schema"}
+        tasks = tuple(_task(entry) for entry in fields.pop("tasks"))
+        return cls(**{**fields, "tasks": tasks, "python": tuple(fields["python"])})
+
+
+def _task(entry: Mapping[str, Any]) -> Task:
+    command = entry["command"]
+    lists = {"needs": tuple(entry["needs"]), "services": tuple(entry["services"])}
+    return Task(**{**entry, **lists, "command": tuple(command) if command else None})
+
+
+def runner(directory: Path) -> Identity | None:
+    """Who works off this job on a local machine, once it has started."""
+    content = files.read_or_none(directory / "runner.json", "runner record")
+    return Identity(**content["owner"]) if content else None
+
+
+def life(directory: Path, queued: Claim, census: Census) -> Verdict:
+    """Whether the job that a queued claim names will still get to it.
+
+    Until its runner has started, the submitter stands for it: one that died in between leaves a job that nobody runs.
+    """
+    if (directory / "ended.json").exists():
+        return Verdict(Life.DEAD, "its job ended")
+    owner = runner(directory) or queued.owner
+    claim = Claim(queued.path, queued.n, queued.token, queued.job, owner, queued.started)
+    return attempt.judge(claim, census)
+
+
+def ask_to_stop(directory: Path, reason: str, key: str = "") -> None:
+    """Leave the word to stop for a job, or for one stage of it; whoever runs it sees it within a second."""
+    files.replace(directory / f"stop{key}", files.encode({"reason": reason}))
+
+
+def stop_reason(directory: Path, key: str) -> str | None:
+    """Why this stage of the job was asked to stop, or None."""
+    for name in ("stop", f"stop{key}"):
+        content = files.read_or_none(directory / name, "stop file")
+        if content:
+            return str(content["reason"])
+    return None

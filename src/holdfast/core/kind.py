@@ -1,0 +1,169 @@
+"""A kind is what a stage does: its params, its inputs, and a `run`.
+
+Four ship (`holdfast.stages`); yours is `package.module:Class` and needs no registration:
+
+    class Shout(Kind):
+        name = "shout"
+        inputs = ("text",)
+
+        class Params(Params):
+            times: int = 1
+
+        def run(self, params, inputs, out):
+            (out.path / "loud.txt").write_text((inputs["text"] / "text.txt").read_text().upper() * params.times)
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from holdfast.core.errors import ConfigError
+from holdfast.core.service import Service
+from holdfast.core.stage import Ref, Stage
+
+if TYPE_CHECKING:
+    from holdfast.core.output import Output
+
+SHIPPED = {
+    "command": "holdfast.stages.command:Command",
+    "train": "holdfast.stages.train:Train",
+    "convert": "holdfast.stages.convert:Convert",
+    "evaluate": "holdfast.stages.evaluate:Evaluate",
+}
+
+
+class Params(BaseModel):
+    """What people write for a stage: frozen, unknown keys refused, nothing coerced."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def added(default: Any, *, as_before: Any, **options: Any) -> Any:
+    """A param that was added later. Where it equals `as_before` it is left out of the key, so finished work stays
+    finished.
+    """
+    return Field(default, json_schema_extra={"as_before": as_before}, **options)
+
+
+class Kind:
+    """Base of all kinds. Instances hold no state.
+
+    `exclusive`: the home is filled across attempts, and no second attempt starts without proof that the first is dead.
+    Otherwise each attempt fills a temporary directory of its own, and two at once cost work but never truth.
+    `loose`: globs of files that others append to; they are listed in the manifest, not sealed.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = False
+    loose: ClassVar[tuple[str, ...]] = ()
+    inputs: ClassVar[tuple[str, ...]] = ()
+    Params: ClassVar[type[Params]] = Params
+
+    def home(self, name: str) -> str:
+        """Where the artifact of this name goes, below the root."""
+        return name
+
+    def services(self, params: Any, inputs: Mapping[str, Path]) -> list[Service]:
+        """Servers that must be up in the same job before `run` starts."""
+        return []
+
+    def command(self, params: Any, inputs: Mapping[str, Path], home: Path) -> list[str] | None:
+        """The tokens of the program that does the work, or None for `run` in a Python process of ours."""
+        return None
+
+    def run(self, params: Any, inputs: Mapping[str, Path], out: Output) -> None:
+        """Do the work and leave it in `out.path`."""
+        raise NotImplementedError(f"{type(self).__name__} has neither run nor command")
+
+    def owed(self, params: Any, home: Path) -> str | None:
+        """After a run that ended well: what is still missing in `home`, in words; None if it is complete."""
+        return None
+
+    def parse(self, params: Mapping[str, Any]) -> Any:
+        """Validated params.
+
+        Raises:
+            ConfigError: names the stage's kind, the key, the value, and the nearest known key.
+        """
+        try:
+            return self.Params.model_validate_json(json.dumps(params))
+        except ValidationError as error:
+            raise _explain(error, self.name, list(self.Params.model_fields)) from None
+
+    def stage(self, params: Mapping[str, Any], inputs: Mapping[str, Ref] | None = None) -> Stage:
+        """The description of this work. Every param is part of it, defaults included."""
+        wired = dict(inputs or {})
+        if set(wired) != set(self.inputs):
+            raise ConfigError(
+                f"kind {self.name} has inputs {sorted(self.inputs)}, given {sorted(wired)}",
+                f"write `inputs: {{{', '.join(f'{name}: ...' for name in self.inputs)}}}`",
+            )
+        return Stage(identifier(type(self)), self.version, _canonical(self.parse(params)), wired)
+
+
+def _canonical(params: BaseModel) -> dict[str, Any]:
+    dumped = params.model_dump(mode="json")
+    for name, field in type(params).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and "as_before" in extra and dumped[name] == extra["as_before"]:
+            del dumped[name]
+    return dumped
+
+
+def _explain(error: ValidationError, kind: str, known: list[str]) -> ConfigError:
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "params"
+    if first["type"] == "extra_forbidden":
+        return unknown_key(where, known, f"kind {kind}")
+    if first["type"] == "missing":
+        return ConfigError(f"kind {kind} needs {where}, which is not given", f"add `{where}: ...` to its params")
+    return ConfigError(f"kind {kind}: {where} is {first['input']!r}: {first['msg']}", f"correct `{where}`")
+
+
+def unknown_key(key: str, known: list[str], where: str) -> ConfigError:
+    """The error for a misspelt key, with the nearest known one."""
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
+    return ConfigError(f"{where} has no `{key}`", hint)
+
+
+def identifier(kind: type[Kind]) -> str:
+    """The name that stage files carry: `train`, or `package.module:Class` for a kind from outside."""
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return kind.name if SHIPPED.get(kind.name) == path else path
+
+
+@cache
+def load(name: str) -> Kind:
+    """The kind of this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    module, _, attribute = SHIPPED.get(name, name).partition(":")
+    if not attribute:
+        near = difflib.get_close_matches(name, SHIPPED, 1)
+        hint = (
+            f"did you mean `{near[0]}`?"
+            if near
+            else f"kinds: {', '.join(SHIPPED)}, or your own as package.module:Class"
+        )
+        raise ConfigError(f"there is no kind `{name}`", hint)
+    try:
+        kind = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"kind `{name}` cannot be imported: {error}", "is its package on PYTHONPATH?") from error
+    if not (isinstance(kind, type) and issubclass(kind, Kind)):
+        raise ConfigError(
+            f"kind `{name}` is {kind!r}, expected a class derived from holdfast.core.kind.Kind", "see examples/"
+        )
+    return kind()

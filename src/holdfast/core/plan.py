@@ -1,0 +1,270 @@
+"""What is wanted, and `missing`: what of it is not there, each with a state and a reason in words.
+
+Planners are pure and run again, never remembered: the answer comes from manifests and claims, so the same command,
+typed again anywhere, goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import artifact, attempt, files, job
+from holdfast.core.artifact import Manifest
+from holdfast.core.attempt import Census, Claim, Life
+from holdfast.core.errors import ConfigError, DamagedFile, NewerSchema
+from holdfast.core.stage import Ref, short
+from holdfast.core.store import ADOPTED, Record, Store
+
+TIMES = {1: "once", 2: "twice"}
+
+
+class State(StrEnum):
+    COMPLETE = "complete"
+    QUEUED = "queued"
+    RUNNING = "running"
+    OWED = "owed"
+    EVICTED = "evicted"
+    LOST = "lost"
+    OUTDATED = "outdated"
+    STALE = "stale"
+
+
+IN_FLIGHT = frozenset({State.QUEUED, State.RUNNING})
+REBUILT = frozenset({State.LOST, State.OUTDATED, State.STALE})
+REPEATABLE = REBUILT | {State.COMPLETE}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How one stage stands. `claim` is its newest attempt (or its place in a queue), where there is one."""
+
+    record: Record
+    state: State
+    reason: str
+    claim: Claim | None = None
+    attempt: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """The form of `status --json` (design, section 7)."""
+        progress = self.claim.progress() if self.claim else None
+        return {
+            "key": self.record.key,
+            "name": self.record.name,
+            "kind": self.record.stage.kind,
+            "state": str(self.state),
+            "reason": self.reason,
+            "attempt": self.attempt,
+            "job": self.claim.job if self.claim else None,
+            "progress": {name: progress[name] for name in ("done", "total", "unit")} if progress else None,
+            "home": self.record.home,
+        }
+
+
+class Plan:
+    """The wanted stages in an order in which inputs come first; `adopted` stands for inputs that others made.
+
+    Raises:
+        ConfigError: two stages want one home, or one stage is wanted under two.
+    """
+
+    def __init__(self, records: Iterable[Record], adopted: Iterable[Record] = ()) -> None:
+        self.records: dict[str, Record] = {}
+        self.adopted = {record.key: record for record in adopted}
+        homes: dict[str, Record] = {}
+        for record in records:
+            known = self.records.setdefault(record.key, record)
+            if known.home != record.home:
+                raise ConfigError(
+                    f"`{known.name}` and `{record.name}` are the same work",
+                    "keep one of them, and refer to it by its name",
+                )
+            other = homes.setdefault(record.home, record)
+            if other.key != record.key:
+                raise ConfigError(
+                    f"`{other.name}` and `{record.name}` both go to {record.home}", "give one of them another name"
+                )
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(self.records.values())
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+class Reader:
+    """Reads the standing of stages from the files of a root, each manifest at most once."""
+
+    def __init__(self, store: Store, plan: Plan | None = None) -> None:
+        self.store = store
+        self.plan: dict[str, Record] = {**plan.adopted, **plan.records} if plan else {}
+        self.census = Census()
+        self._digests: dict[Ref, str | None] = {}
+
+    def remember(self, records: Iterable[Record]) -> None:
+        """Take records that were read already, so that none is read twice."""
+        self.plan.update((record.key, record) for record in records)
+
+    @cached_property
+    def _root(self) -> str:
+        return str(self.store.root)
+
+    def standing(self, record: Record) -> Standing:
+        """State and reason of one stage."""
+        try:
+            manifest = artifact.read(f"{self._root}/{record.home}")
+        except NewerSchema as error:
+            return Standing(record, State.COMPLETE, f"{error}: shown, not used")
+        except DamagedFile as error:
+            return Standing(record, State.OWED, str(error), self._newest(record))
+        if manifest and manifest.key == record.key:
+            return self._complete(record, manifest)
+        if manifest and self._is_older(manifest.key, record):
+            return Standing(
+                record,
+                State.OUTDATED,
+                f"made by an older version of kind {record.stage.kind}, now {record.stage.version}",
+            )
+        return self._incomplete(record)
+
+    def _complete(self, record: Record, manifest: Manifest) -> Standing:
+        self._digests[Ref(record.key)] = manifest.digest
+        for name, used in manifest.inputs.items():
+            now = self.digest(record.stage.inputs[name]) if name in record.stage.inputs else None
+            if now is not None and now != used["digest"]:
+                reason = f"input {name} was rebuilt: {short(now)} now, {short(used['digest'])} used"
+                return Standing(record, State.STALE, reason, attempt=manifest.attempt)
+        return Standing(record, State.COMPLETE, "", attempt=manifest.attempt)
+
+    def _is_older(self, key: str, record: Record) -> bool:
+        try:
+            other = self.store.read(key).stage
+        except (FileNotFoundError, DamagedFile):
+            return False
+        return other.version < record.stage.version and (other.kind, other.params) == (
+            record.stage.kind,
+            record.stage.params,
+        )
+
+    def _incomplete(self, record: Record) -> Standing:
+        directory = self.store.stage(record.key)
+        if (directory / "tombstone.json").exists():
+            tombstone = files.read(directory / "tombstone.json", "tombstone")
+            return Standing(record, State.LOST, f"deleted on purpose by {tombstone['user']}: {tombstone['reason']}")
+        if (directory / "evicted.json").exists():
+            return Standing(
+                record, State.EVICTED, f"archived at {files.read(directory / 'evicted.json', 'eviction')['where']}"
+            )
+        try:
+            return self._claimed(record) or self._never_started(record)
+        except DamagedFile as error:
+            return Standing(
+                record, State.RUNNING, f"claimed by an entry that cannot be read, so it is left alone: {error}"
+            )
+
+    def _claimed(self, record: Record) -> Standing | None:
+        last = self._newest(record)
+        place = attempt.newest(self.store.queued(record.key))
+        if last and last.ending() is None:
+            return self._unfinished(record, last)
+        if place and not (last and last.job == place.job) and self._will_run(place):
+            return Standing(record, State.QUEUED, f"waits in job {place.job}", place, last.n if last else 0)
+        return self._ended(record, last) if last else None
+
+    def _newest(self, record: Record) -> Claim | None:
+        return attempt.newest(f"{self.store.stages}/{record.key}/attempts")
+
+    def _will_run(self, place: Claim) -> bool:
+        return job.life(self.store.job(place.job), place, self.census).life is not Life.DEAD
+
+    def _unfinished(self, record: Record, last: Claim) -> Standing:
+        verdict = attempt.judge(last, self.census)
+        if verdict.life is Life.DEAD:
+            return Standing(
+                record, State.OWED, f"attempt {last.n} died: {verdict.reason}{_reached(last)}", last, last.n
+            )
+        return Standing(record, State.RUNNING, verdict.reason, last, last.n)
+
+    def _ended(self, record: Record, last: Claim) -> Standing:
+        ending = last.ending() or {}
+        if ending["outcome"] == "complete":
+            reason = f"attempt {last.n} completed it, and {record.home} was removed by hand"
+            return Standing(record, State.LOST, reason, last, last.n)
+        if ending["outcome"] == "failed":
+            return Standing(
+                record, State.OWED, f"failed {self._times_failed(record, last)}: {ending['reason']}", last, last.n
+            )
+        return Standing(record, State.OWED, f"{ending['reason']}{_reached(last)}", last, last.n)
+
+    def _times_failed(self, record: Record, last: Claim) -> str:
+        sequence = self.store.attempts(record.key)
+        count = 1
+        while count < last.n and (attempt.read(sequence, last.n - count).ending() or {}).get("outcome") == "failed":
+            count += 1
+        return TIMES.get(count, f"{count} times")
+
+    def _never_started(self, record: Record) -> Standing:
+        waits = [self._supplier(ref) for ref in record.stage.inputs.values() if self.digest(ref) is None]
+        reason = "never started" + (f"; waits for {', '.join(waits)}" if waits else "")
+        return Standing(record, State.OWED, reason)
+
+    def _supplier(self, ref: Ref) -> str:
+        record = self.record_of(ref)
+        name = record.name if record else short(ref.key)
+        return f"{name}/{ref.path}" if ref.path else name
+
+    def digest(self, ref: Ref) -> str | None:
+        """Digest of the artifact that `ref` names, or None while it is not complete."""
+        if ref not in self._digests:
+            self._digests[ref] = self._find_digest(ref)
+        return self._digests[ref]
+
+    def _find_digest(self, ref: Ref) -> str | None:
+        record = self.record_of(ref)
+        if record is None:
+            return None
+        if record.stage.kind == ADOPTED:
+            return str(record.stage.params["fingerprint"]) if self.store.home(record).is_dir() else None
+        manifest = artifact.holds(f"{self._root}/{record.home}/{ref.path}", ref.key, ref.path)
+        return manifest.digest if manifest else None
+
+    def record_of(self, ref: Ref) -> Record | None:
+        """The stage that makes what `ref` names, from the plan or from the root."""
+        if ref.key in self.plan:
+            return self.plan[ref.key]
+        try:
+            return self.store.read(ref.key)
+        except (FileNotFoundError, DamagedFile):
+            return None
+
+    def home_of(self, ref: Ref) -> Path | None:
+        """Where the artifact that `ref` names is, or will be."""
+        record = self.record_of(ref)
+        return self.store.home(record) / ref.path if record else None
+
+
+def _reached(claim: Claim) -> str:
+    progress = claim.progress()
+    return f", at {progress['unit']} {progress['done']} of {progress['total']}" if progress else ""
+
+
+def standings(plan: Plan, store: Store) -> list[Standing]:
+    """How every stage of a plan stands."""
+    reader = Reader(store, plan)
+    return [reader.standing(record) for record in plan]
+
+
+def missing(plan: Plan, store: Store) -> list[Standing]:
+    """What of a plan is not complete, each with a state and a reason."""
+    return [standing for standing in standings(plan, store) if standing.state is not State.COMPLETE]
+
+
+def submittable(found: Iterable[Standing], again: Collection[str] = ()) -> list[Standing]:
+    """What a submission takes: the owed, and of what was finished once the keys in `again`."""
+    return [
+        each for each in found if each.state is State.OWED or (each.state in REPEATABLE and each.record.key in again)
+    ]

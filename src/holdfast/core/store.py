@@ -1,0 +1,284 @@
+"""The files of a root: one property or method per path, so that no path is spelled twice.
+
+<root>/.holdfast/
+    stages/<key>/   stage.json  queued/  attempts/  tombstone.json  evicted.json
+    homes/<name>    symbolic links from a home to the key that owns it
+    jobs/<token>/   job.json  supervisor.pyz  runner.json  ended.json  stop
+    collections/<row key>/parts/
+    adopted/
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from holdfast.core import files, process
+from holdfast.core.errors import DamagedFile, NameTaken, UserError
+from holdfast.core.stage import Stage, short
+
+ADOPTED = "adopted"
+RESERVED = frozenset(
+    {"archive", "datasets", "dpo_models", "eval_runs", "evals", "hf_eval_checkpoints"}
+    | {"reward_models", "rollouts", "training_runs"}
+)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A planned stage as it is kept: what is wanted, under which name, where it goes."""
+
+    stage: Stage
+    name: str
+    home: str
+    placement: Mapping[str, Any] = field(default_factory=dict)
+    planned: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return self.stage.key
+
+
+class Store:
+    """Reads and writes the files of one root."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.inside = self.root / ".holdfast"
+        self.stages = self.inside / "stages"
+        self.homes = self.inside / "homes"
+        self.jobs = self.inside / "jobs"
+        self.collections = self.inside / "collections"
+        self.adopted = self.inside / "adopted"
+
+    def stage(self, key: str) -> Path:
+        return self.stages / key
+
+    def attempts(self, key: str) -> Path:
+        return self.stages / key / "attempts"
+
+    def queued(self, key: str) -> Path:
+        return self.stages / key / "queued"
+
+    def tombstone(self, key: str) -> Path:
+        return self.stages / key / "tombstone.json"
+
+    def job(self, token: str) -> Path:
+        return self.jobs / token
+
+    def home(self, record: Record) -> Path:
+        return self.root / record.home
+
+    def binding(self, home: str) -> Path:
+        return self.homes / quote(home, safe="=+ ")
+
+    def prepare(self) -> None:
+        """Make the folders of the root.
+
+        Raises:
+            UserError: the root cannot be written.
+        """
+        try:
+            for directory in (self.stages, self.homes, self.jobs, self.collections, self.adopted):
+                files.make_directories(directory)
+        except (PermissionError, NotADirectoryError) as error:
+            raise UserError(
+                f"root cannot be written: {self.root}: {error.strerror}: {error.filename}",
+                "choose another one with --root",
+            ) from None
+        if not os.access(self.stages, os.W_OK | os.X_OK):
+            raise UserError(
+                f"root cannot be written: {self.stages}: no permission for {process.current().user}",
+                "choose another one with --root",
+            )
+
+    def write(self, records: Iterable[Record]) -> None:
+        """Write the stages that are not there yet, durably and with one sync however many there are.
+
+        Raises:
+            NameTaken: a home belongs to other work; nothing was written for it.
+        """
+        new = [record for record in records if not self._has(record)]
+        if not new:
+            return
+        self.prepare()
+        for record in new:
+            self._bind(record)
+        batch = self.stages / f"{files.TEMPORARY}{files.new_token()}"
+        batch.mkdir()
+        for record in new:
+            _write_record(batch / record.key, record)
+        files.sync_filesystem(self.stages)
+        for record in new:
+            files.move_into_place(batch / record.key, self.stage(record.key))
+        files.fsync_path(self.stages)
+        files.discard(batch)
+
+    def _has(self, record: Record) -> bool:
+        """Whether the stage is written. A damaged stage file is set aside, since we know what it must say."""
+        try:
+            found = self.read(record.key)
+        except FileNotFoundError:
+            return False
+        except DamagedFile:
+            files.set_aside(self.stage(record.key) / "stage.json")
+            files.replace(self.stage(record.key) / "stage.json", _encode(record))
+            return True
+        if found.home != record.home:
+            raise NameTaken(
+                f"`{record.name}` is the same work as `{found.name}`: at {self.home(found)}, not {self.home(record)}",
+                f"use it under that name: holdfast status {found.name}",
+            )
+        return True
+
+    def _bind(self, record: Record) -> None:
+        binding = self.binding(record.home)
+        try:
+            os.symlink(record.key, binding)
+        except FileExistsError:
+            owner = os.readlink(binding)
+            if owner == record.key:
+                return
+            if not self.tombstone(owner).exists():
+                raise self._taken(record, owner) from None
+            files.point(binding, record.key)
+        if os.path.lexists(self.home(record)):
+            os.unlink(binding)
+            raise NameTaken(
+                f"`{record.name}` would go to {self.home(record)}, where files lie that holdfast did not make",
+                "choose another name, or move that directory away",
+            )
+
+    def _taken(self, record: Record, owner: str) -> NameTaken:
+        try:
+            difference = differences(self.read(owner).stage, record.stage)
+        except (FileNotFoundError, DamagedFile):
+            difference = f"key {short(owner)}, expected {short(record.key)}"
+        return NameTaken(
+            f"`{record.name}` is taken by other work at {self.home(record)}: {difference}",
+            f"choose another name, or give that work up: holdfast rm {record.name}",
+        )
+
+    def owner(self, home: str) -> str | None:
+        """The key that a home is bound to."""
+        try:
+            return os.readlink(self.binding(home))
+        except FileNotFoundError:
+            return None
+
+    def read(self, key: str) -> Record:
+        """The record of a key.
+
+        Raises:
+            FileNotFoundError: there is no such stage.
+            DamagedFile, NewerSchema: its file cannot be believed.
+        """
+        path = f"{self.stages}/{key}/stage.json"
+        content = files.read_or_none(path, "stage file")
+        if content is None:
+            path = f"{self.adopted}/{key}.json"
+            content = files.read(path, "adopted input")
+        try:
+            return Record(
+                Stage.from_dict(content), content["name"], content["home"], content["placement"], content["planned"]
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DamagedFile(f"stage file is not one of ours: {path}: {error!r}", f"look at it: less {path}") from None
+
+    def adopt(self, record: Record) -> None:
+        """Remember a directory that others made, so that the work that uses it can find it."""
+        files.make_directories(self.adopted)
+        files.replace(self.adopted / f"{record.key}.json", _encode(record))
+
+    def list_keys(self) -> list[str]:
+        """Every stage of the root."""
+        try:
+            names = os.listdir(self.stages)
+        except FileNotFoundError:
+            return []
+        except PermissionError as error:
+            raise UserError(
+                f"root cannot be read: {error.filename}: {error.strerror}", "choose another one with --root"
+            ) from None
+        return [name for name in names if not name.startswith(".")]
+
+    def records(self) -> Iterator[Record | DamagedFile]:
+        """Every stage of the root; where a file is damaged, the error in its place."""
+        for key in self.list_keys():
+            try:
+                yield self.read(key)
+            except DamagedFile as error:
+                yield error
+            except FileNotFoundError:
+                continue
+
+    def find(self, text: str) -> Record:
+        """The stage that a person means: a name, a home, or the beginning of a key.
+
+        Raises:
+            UserError: none, or more than one.
+        """
+        absolute = Path(text).absolute()
+        by_home = self.owner(text.strip("/"))
+        if by_home is None and absolute.is_relative_to(self.root):
+            by_home = self.owner(str(absolute.relative_to(self.root)))
+        if by_home:
+            return self.read(by_home)
+        records = [record for record in self.records() if isinstance(record, Record)]
+        found = [record for record in records if text == record.name] or [
+            record for record in records if len(text) >= 4 and record.key.startswith(text)
+        ]
+        if len(found) == 1:
+            return found[0]
+        raise self._not_one(text, found, [record.name for record in records])
+
+    def _not_one(self, text: str, found: list[Record], names: list[str]) -> UserError:
+        if found:
+            return UserError(
+                f"`{text}` means {len(found)} stages: {', '.join(short(record.key) for record in found[:5])}",
+                "give the key",
+            )
+        import difflib
+
+        near = difflib.get_close_matches(text, names, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"holdfast status --root {self.root}"
+        return UserError(f"no stage is called `{text}` in {self.root}", hint)
+
+
+def differences(one: Stage, other: Stage) -> str:
+    """In which fields two stages differ, both values each."""
+    left, right = _flat(one.as_dict()), _flat(other.as_dict())
+    fields = [name for name in {**left, **right} if left.get(name) != right.get(name)]
+    return "; ".join(f"{name} is {left.get(name)!r} there, {right.get(name)!r} here" for name in fields[:4])
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {prefix: value}
+    flat: dict[str, Any] = {}
+    for name, inner in value.items():
+        flat.update(_flat(inner, f"{prefix}.{name}" if prefix else str(name)))
+    return flat
+
+
+def _write_record(directory: Path, record: Record) -> None:
+    directory.mkdir()
+    (directory / "stage.json").write_bytes(_encode(record))
+
+
+def _encode(record: Record) -> bytes:
+    return files.encode(
+        {
+            **record.stage.as_dict(),
+            "name": record.name,
+            "home": record.home,
+            "placement": dict(record.placement),
+            "planned": time.time(),
+            "user": process.current().user,
+        }
+    )

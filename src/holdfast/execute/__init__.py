@@ -1,0 +1,1 @@
+"""Submits, polls and cancels jobs, and supervises what they run. Knows nothing of ML."""

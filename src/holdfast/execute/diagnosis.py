@@ -1,0 +1,49 @@
+"""Finds in what a program printed the lines that say why it failed. Standard library only: it is frozen."""
+
+from __future__ import annotations
+
+import re
+import signal
+
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)|[\x00-\x08\x0b-\x1f\x7f]")
+ERROR = re.compile(
+    r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Timeout)\b|\berror:|\bfatal:|out of memory|No space left",
+    re.IGNORECASE,
+)
+LONGEST = 300
+
+
+def plain(text: str) -> str:
+    """`text` without escape sequences and control characters, so that a log cannot drive a terminal."""
+    return ESCAPES.sub("", text)
+
+
+def telling_line(output: bytes) -> str:
+    """The line that most likely says why: the last one that names an error, otherwise the last one at all."""
+    lines = _lines(output)
+    errors = [line for line in lines if ERROR.search(line)]
+    return (errors or lines or [""])[-1][:LONGEST]
+
+
+def telling_lines(output: bytes, count: int = 20) -> list[str]:
+    """The lines that matter: the last traceback whole if it is short enough, otherwise the last `count` lines."""
+    lines = _lines(output, keep_indent=True)
+    starts = [number for number, line in enumerate(lines) if line.startswith("Traceback (most recent call last)")]
+    first = starts[-1] if starts else 0
+    return lines[max(first, len(lines) - count) :]
+
+
+def _lines(output: bytes, keep_indent: bool = False) -> list[str]:
+    text = output.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+    lines = [plain(line).rstrip() for line in text.split("\n")]
+    return [line if keep_indent else line.strip() for line in lines if line.strip()]
+
+
+def exit_words(code: int) -> str:
+    """How a process ended, in words: `exit code 1`, `killed by SIGKILL`."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

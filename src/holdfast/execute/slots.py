@@ -1,0 +1,75 @@
+"""GPU slots of this host, claimed across launches and roots.
+
+A slot is a sequence of claims in the user's runtime directory, like the attempts of a stage: a holder that is gone
+frees it. Standard library only: the frozen supervisor carries this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from holdfast.core import attempt, files
+from holdfast.core.attempt import Census, Claim, Life
+from holdfast.core.errors import Held
+
+
+def devices() -> list[str]:
+    """Ids of the GPUs that we may use: `HOLDFAST_GPUS`, `CUDA_VISIBLE_DEVICES`, otherwise all that the host has."""
+    for variable in ("HOLDFAST_GPUS", "CUDA_VISIBLE_DEVICES"):
+        if variable in os.environ:
+            return [device for device in os.environ[variable].split(",") if device]
+    present = glob.glob("/dev/nvidia[0-9]*")
+    return sorted((path.removeprefix("/dev/nvidia") for path in present), key=int)
+
+
+def directory() -> Path:
+    """Where the slots of this user on this host are kept."""
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or os.path.join(tempfile.gettempdir(), f"holdfast-{os.getuid()}")
+    path = Path(runtime) / "holdfast-gpus"
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def acquire(count: int) -> dict[str, Claim] | None:
+    """Claims to `count` GPUs by device id, held by the calling process; None if so many are not free."""
+    held: dict[str, Claim] = {}
+    for device in devices():
+        if len(held) == count:
+            break
+        with contextlib.suppress(Held):
+            held[device] = attempt.take(_sequence(device), "", exclusive=True)
+    if len(held) == count:
+        return held
+    release(held)
+    return None
+
+
+def release(held: dict[str, Claim]) -> None:
+    """Give slots back, and forget the claims before them."""
+    for claim in held.values():
+        attempt.end(claim, "released", "")
+        for n in range(claim.n - 1, 0, -1):
+            old = attempt.entry(claim.path.parent, n)
+            if not old.exists():
+                break
+            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
+            old.unlink(missing_ok=True)
+
+
+def free() -> int:
+    """How many slots nobody holds at the moment."""
+    census = Census()
+    return sum(_is_free(attempt.newest(_sequence(device)), census) for device in devices())
+
+
+def _sequence(device: str) -> Path:
+    return directory() / files.safe_name(device)
+
+
+def _is_free(last: Claim | None, census: Census) -> bool:
+    return last is None or last.ending() is not None or attempt.judge(last, census).life is Life.DEAD

@@ -1,0 +1,118 @@
+"""Stops, deletes and cleans: the things that a person does on purpose, each on record."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from holdfast.core import attempt, files, job, process
+from holdfast.core.attempt import Census, Life
+from holdfast.core.errors import UserError
+from holdfast.core.plan import IN_FLIGHT, Reader, Standing
+from holdfast.core.store import Record, Store
+
+
+def cancel(store: Store, standing: Standing) -> None:
+    """Ask whoever runs the stage, or is going to, to stop. What is not in flight is left as it is."""
+    if standing.state in IN_FLIGHT and standing.claim:
+        directory = store.job(standing.claim.job)
+        job.ask_to_stop(directory, f"cancelled by {process.current().user}", standing.record.key)
+
+
+def declare_dead(store: Store, standing: Standing) -> None:
+    """Write the exit record of an attempt of which a person says that it is dead.
+
+    Raises:
+        UserError: this machine can see that it is alive.
+    """
+    last = attempt.newest(store.attempts(standing.record.key))
+    if last is None or last.ending() is not None:
+        return
+    verdict = attempt.judge(last, Census())
+    if verdict.life is Life.ALIVE:
+        raise UserError(
+            f"attempt {last.n} of `{standing.record.name}` is alive: {verdict.reason}",
+            f"holdfast cancel {standing.record.name}",
+        )
+    attempt.end(last, "died", f"declared dead by {process.current().user}: {verdict.reason}")
+
+
+def remove(store: Store, record: Record, reason: str) -> None:
+    """Delete what a stage made. A tombstone says so, and no plan does the work again unless it is told to.
+
+    Raises:
+        UserError: somebody is at it.
+    """
+    standing = Reader(store).standing(record)
+    if standing.state in IN_FLIGHT:
+        raise UserError(
+            f"`{record.name}` is {standing.state}: {standing.reason}", f"holdfast cancel {record.name} --wait"
+        )
+    with contextlib.suppress(FileExistsError):
+        files.create(
+            store.tombstone(record.key),
+            files.encode({"user": process.current().user, "reason": reason, "time": time.time()}),
+        )
+    home = store.home(record)
+    if os.path.lexists(home) and _is_ours(store, record):
+        files.discard(home)
+
+
+def _is_ours(store: Store, record: Record) -> bool:
+    return store.owner(record.home) == record.key
+
+
+def rubbish(store: Store, *, attempts_older_than: float, keep: int) -> Iterator[Path]:
+    """What can go: temporaries of writers that are dead, trash, and the records of old attempts.
+
+    The newest `keep` attempts of a stage stay, and any that has not ended or is younger than `attempts_older_than`
+    seconds.
+    """
+    live = process.carriers()
+    yield from _leftovers(store, live)
+    for key in store.list_keys():
+        yield from _old_attempts(store.attempts(key), attempts_older_than, keep)
+
+
+def _leftovers(store: Store, live: dict[str, list[int]]) -> Iterator[Path]:
+    running = {standing.claim.token for standing in _in_flight(store) if standing.claim}
+    for parent, folders, names in os.walk(store.root):
+        for name in [*folders, *names]:
+            if name.startswith(files.TRASH) or (
+                name.startswith(files.TEMPORARY)
+                and not any(token in name for token in running | set(live))
+                and _is_old(Path(parent, name))
+            ):
+                yield Path(parent, name)
+        folders[:] = [name for name in folders if not name.startswith((files.TRASH, files.TEMPORARY))]
+
+
+def _in_flight(store: Store) -> list[Standing]:
+    reader = Reader(store)
+    found = [reader.standing(record) for record in store.records() if isinstance(record, Record)]
+    return [standing for standing in found if standing.state in IN_FLIGHT]
+
+
+def _is_old(path: Path, seconds: float = 3600.0) -> bool:
+    """Nobody writes a temporary for an hour without a claim; a young one may be a publication of this moment."""
+    try:
+        return time.time() - path.lstat().st_mtime > seconds
+    except FileNotFoundError:
+        return False
+
+
+def _old_attempts(sequence: Path, older_than: float, keep: int) -> Iterator[Path]:
+    for claim in attempt.every(sequence)[:-keep]:
+        ending = claim.ending()
+        if ending and time.time() - ending["finished"] > older_than and claim.output.exists():
+            yield from (path for path in claim.directory.iterdir() if path.name != "exit.json")
+
+
+def size(path: Path) -> int:
+    """Bytes below a path, links not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(os.lstat(os.path.join(parent, name)).st_size for parent, _, names in os.walk(path) for name in names)

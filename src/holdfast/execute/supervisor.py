@@ -1,0 +1,352 @@
+"""Supervises one stage of a job: claims it, runs it, keeps the claim alive, ends what is left, has it published.
+
+Frozen into the job's directory together with the parts of core that it needs (`freeze.py`), so that what waits in a
+queue does not change when the package does. Standard library only; it reaches stages by starting `python -m
+holdfast.stages`.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from holdfast.core import artifact, attempt, files, process
+from holdfast.core.attempt import Claim
+from holdfast.core.errors import Held
+from holdfast.core.job import Job, Task, stop_reason
+from holdfast.execute import diagnosis, slots
+
+DONE, FAILED, STOPPED, HELD, NO_SLOT = 0, 1, 3, 4, 75
+TICK = 0.1
+LOOK = 1.0
+RENEWAL_LIMIT = 30.0
+SERVICE_STARTS = 3
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended; `outcome` is complete, failed, stopped, cancelled, or taken over."""
+
+    outcome: str
+    reason: str
+    code: int | None = None
+
+
+class Interrupted(Exception):
+    """The work must end now; carries the ending."""
+
+    def __init__(self, outcome: str, reason: str) -> None:
+        super().__init__(reason)
+        self.ending = Ending(outcome, reason)
+
+
+class Supervisor:
+    """One attempt at one stage."""
+
+    def __init__(self, directory: Path, job: Job, task: Task) -> None:
+        self.directory = directory
+        self.job = job
+        self.task = task
+        self.root = Path(job.root)
+        self.home = self.root / task.home
+        self.stage = self.root / ".holdfast" / "stages" / task.key
+        self.asked = ""
+        self.services: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def run(self) -> int:
+        """Do the stage unless it is complete or somebody has it; the exit code says which."""
+        if artifact.holds(self.home, self.task.key):
+            return DONE
+        held = slots.acquire(self.task.gpus) if self.task.gpus else {}
+        if held is None:
+            return NO_SLOT
+        try:
+            return self._run_with(list(held))
+        finally:
+            slots.release(held)
+
+    def _run_with(self, devices: list[str]) -> int:
+        try:
+            claim = attempt.take(self.stage / "attempts", self.job.token, exclusive=self.task.exclusive)
+        except Held as error:
+            print(f"{self.task.name}: {error}", flush=True)
+            return HELD
+        self._trap_signals()
+        process.become_subreaper()
+        ending = self._attempt(claim, devices)
+        attempt.end(claim, ending.outcome, ending.reason, code=ending.code)
+        print(f"{self.task.name}: attempt {claim.n}: {ending.outcome} {ending.reason}".rstrip(), flush=True)
+        return {"complete": DONE, "stopped": STOPPED, "cancelled": STOPPED}.get(ending.outcome, FAILED)
+
+    def _attempt(self, claim: Claim, devices: list[str]) -> Ending:
+        if artifact.holds(self.home, self.task.key):
+            return Ending("complete", "was complete already")
+        beat = Heartbeat(claim, self.job.heartbeat)
+        out = self._make_room(claim)
+        try:
+            environment = self._environment(claim, out, devices)
+            environment |= self._start_services(claim, beat, environment)
+            return self._run_child(claim, beat, environment, out)
+        except Interrupted as interruption:
+            return interruption.ending
+        except OSError as error:
+            return Ending("failed", f"{error.strerror or error}: {error.filename or self.home}")
+        finally:
+            process.end_carriers(claim.token, 2.0)
+            if not self.task.exclusive:
+                files.discard(out)
+
+    def _make_room(self, claim: Claim) -> Path:
+        """The directory that the stage fills: the home itself for exclusive kinds, a temporary sibling for the
+        others.
+        """
+        out = self.home if self.task.exclusive else self.home.with_name(f"{files.TEMPORARY}{claim.token}")
+        files.make_directories(out)
+        return out
+
+    def _environment(self, claim: Claim, out: Path, devices: list[str]) -> dict[str, str]:
+        own = {
+            process.ATTEMPT_VARIABLE: claim.token,
+            "HOLDFAST_ATTEMPT_NUMBER": str(claim.n),
+            "HOLDFAST_RECORD": str(claim.directory),
+            "HOLDFAST_ROOT": str(self.root),
+            "HOLDFAST_STAGE": self.task.key,
+            "HOLDFAST_NAME": self.task.name,
+            "HOLDFAST_OUT": str(out),
+            "HOLDFAST_METRICS": str(out / "metrics.jsonl"),
+        }
+        if self.task.stop_after is not None:
+            own["HOLDFAST_STOP_AFTER"] = str(self.task.stop_after)
+        if devices:
+            own["CUDA_VISIBLE_DEVICES"] = ",".join(devices)
+        return {**os.environ, **self.task.env, **own}
+
+    def _run_child(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], out: Path) -> Ending:
+        command = self.task.command or (*self.job.python, "-m", "holdfast.stages", "run", self.task.key)
+        self.child = self._start(command, environment, claim.output)
+        code = self._wait(self.child, claim, beat)
+        self._end_services()
+        left = process.end_carriers(claim.token, 5.0)
+        if self.asked and code != 0:
+            result = _result(claim)
+            return Ending("cancelled", result["reason"] if result else self.asked, code)
+        if code != 0:
+            return self._explain(claim, code)
+        return self._publish(claim, beat, environment, left)
+
+    def _explain(self, claim: Claim, code: int) -> Ending:
+        result = _result(claim)
+        if result:
+            return Ending(result["outcome"], result["reason"], code)
+        told = diagnosis.telling_line(files.read_tail(claim.output))
+        words = diagnosis.exit_words(code)
+        return Ending("failed", f"{told} ({words})" if told else words, code)
+
+    def _publish(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], left: list[int]) -> Ending:
+        """Have the submitter's interpreter judge whether the stage is done, and publish it."""
+        command = (*self.job.python, "-m", "holdfast.stages", "finish", self.task.key)
+        judge = self._start(command, environment, claim.output)
+        code = self._wait(judge, claim, beat, stoppable=False)
+        result = _result(claim)
+        if code != 0 or not result:
+            return Ending("failed", f"could not publish: {self._explain(claim, code).reason}", code)
+        if left and result["outcome"] != "complete":
+            result["reason"] += f"; {len(left)} processes that it left in the background were ended"
+        return Ending(result["outcome"], result["reason"], 0)
+
+    def _start(self, command: tuple[str, ...], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+        with open(log, "ab") as output:
+            return subprocess.Popen(
+                command,
+                cwd=self.job.cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def _wait(self, child: subprocess.Popen[bytes], claim: Claim, beat: Heartbeat, *, stoppable: bool = True) -> int:
+        """Wait for a child, beating, looking for the word to stop, and watching the services."""
+        patience = Patience(self.job.grace if self.task.exclusive else 0.0, ask_first=bool(self.task.command))
+        next_look = 0.0
+        while (code := child.poll()) is None:
+            beat.renew()
+            if time.monotonic() >= next_look:
+                next_look = time.monotonic() + LOOK
+                self._look_for_stop()
+                self._check_services()
+            if self.asked and stoppable:
+                patience.press(child, claim)
+            time.sleep(TICK)
+        return code
+
+    def _look_for_stop(self) -> None:
+        self.asked = self.asked or stop_reason(self.directory, self.task.key) or ""
+
+    def _check_services(self) -> None:
+        for name, server in self.services:
+            code = server.poll()
+            if code is not None:
+                raise Interrupted("failed", f"service {name} ended while it was needed: {diagnosis.exit_words(code)}")
+
+    def _start_services(self, claim: Claim, beat: Heartbeat, environment: dict[str, str]) -> dict[str, str]:
+        """Start each service and wait until it answers; returns the variables that tell the stage where they are."""
+        endpoints = {}
+        for service in self.task.services:
+            port = self._start_service(service, claim, beat, environment)
+            endpoints[f"HOLDFAST_SERVICE_{service['name'].upper()}"] = f"http://127.0.0.1:{port}"
+        return endpoints
+
+    def _start_service(self, service: Any, claim: Claim, beat: Heartbeat, environment: dict[str, str]) -> int:
+        log = claim.directory / f"service-{service['name']}.log"
+        code: int | None = None
+        for _ in range(SERVICE_STARTS):
+            port = _free_port()
+            command = tuple(token.replace("{port}", str(port)) for token in service["command"])
+            server = self._start(command, {**environment, **service["env"]}, log)
+            code = self._await_service(server, port, service, beat)
+            if code is None:
+                self.services.append((service["name"], server))
+                return port
+        told = diagnosis.telling_line(files.read_tail(log))
+        raise Interrupted(
+            "failed", f"service {service['name']} did not start: {told} ({diagnosis.exit_words(code or 0)})"
+        )
+
+    def _await_service(self, server: subprocess.Popen[bytes], port: int, service: Any, beat: Heartbeat) -> int | None:
+        """None once it answers; its exit code if it ended first (another process may have taken the port)."""
+        deadline = time.monotonic() + service["timeout"]
+        while time.monotonic() < deadline:
+            if (code := server.poll()) is not None:
+                return code
+            if _answers(port, service["ready"]):
+                return None
+            beat.renew()
+            self._look_for_stop()
+            if self.asked:
+                raise Interrupted("cancelled", self.asked)
+            time.sleep(TICK)
+        raise Interrupted(
+            "failed", f"service {service['name']} did not answer {service['ready']} within {service['timeout']:.0f} s"
+        )
+
+    def _end_services(self) -> None:
+        for _, server in self.services:
+            process.send_signal(server.pid, signal.SIGTERM)
+        self.services = []
+
+    def _trap_signals(self) -> None:
+        def ask(number: int, _: FrameType | None) -> None:
+            self.asked = f"stopped by {signal.Signals(number).name}"
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, ask)
+
+
+class Heartbeat:
+    """Renews a claim by counting in a file, and notices that it was lost."""
+
+    def __init__(self, claim: Claim, seconds: float) -> None:
+        self.claim = claim
+        self.seconds = seconds
+        self.count = 0
+        self.next = 0.0
+        self.renewed = time.monotonic()
+
+    def renew(self) -> None:
+        """Count on, if it is time.
+
+        Raises:
+            Interrupted: somebody took over, or the file could not be written for 30 s.
+        """
+        if time.monotonic() < self.next:
+            return
+        self.next = time.monotonic() + self.seconds
+        if attempt.entry(self.claim.path.parent, self.claim.n + 1).exists():
+            raise Interrupted("taken over", f"attempt {self.claim.n + 1} took over")
+        self.count += 1
+        try:
+            self.claim.heartbeat.write_text(f"{self.count:016d}\n")
+            self.renewed = time.monotonic()
+        except OSError as error:
+            self.next = time.monotonic() + min(1.0, self.seconds)
+            if time.monotonic() - self.renewed > RENEWAL_LIMIT:
+                raise Interrupted(
+                    "failed", f"could not renew its claim for {RENEWAL_LIMIT:.0f} s: {error.strerror}"
+                ) from None
+
+
+class Patience:
+    """Asks a child to end, then insists: the stop file, SIGTERM after `grace` seconds, SIGKILL five seconds later.
+
+    A program that is not ours does not read the stop file: it is sent SIGTERM at once (`ask_first`) and has `grace`
+    seconds.
+    """
+
+    def __init__(self, grace: float, *, ask_first: bool) -> None:
+        last_word = grace if ask_first else grace + 5.0
+        self.steps: list[tuple[float, Callable[[subprocess.Popen[bytes], Claim], None]]] = [
+            (0.0, lambda _, claim: (claim.directory / "stop").touch()),
+            (0.0 if ask_first else grace, lambda child, _: _signal_group(child, signal.SIGTERM)),
+            (max(last_word, 5.0), lambda child, _: _signal_group(child, signal.SIGKILL)),
+        ]
+        self.started: float | None = None
+
+    def press(self, child: subprocess.Popen[bytes], claim: Claim) -> None:
+        """Take the steps that are due."""
+        now = time.monotonic()
+        self.started = now if self.started is None else self.started
+        while self.steps and now - self.started >= self.steps[0][0]:
+            self.steps.pop(0)[1](child, claim)
+
+
+def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
+    try:
+        os.killpg(child.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _result(claim: Claim) -> dict[str, Any] | None:
+    """What `holdfast.stages` said of this attempt."""
+    return files.read_or_none(claim.directory / "result.json", "result")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _answers(port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def main(directory: str, key: str) -> int:
+    """Supervise the stage `key` of the job in `directory`."""
+    job = Job.read(Path(directory))
+    task = next(task for task in job.tasks if task.key == key)
+    return Supervisor(Path(directory), job, task).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,107 @@
+"""Reads a plan that a person wrote.
+
+    stages:
+      base:    {kind: command, params: {command: ["{python}", warm_up.py, --out, "{out}"]}}
+      grpo:    {kind: train, params: {run: grpo, steps: 150, save_at: [75, 150]}, inputs: {model: base}}
+      half:    {kind: convert, inputs: {checkpoint: grpo/training_state/step_75}}
+
+An input is the name of a stage, with a path behind it for an artifact inside it; what begins with `/`, `./`, `../` or
+`~/` is a directory that others made.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import config, kind
+from holdfast.core.adopt import adopt
+from holdfast.core.errors import ConfigError
+from holdfast.core.kind import unknown_key
+from holdfast.core.plan import Plan
+from holdfast.core.stage import Ref
+from holdfast.core.store import RESERVED, Record, Store
+
+FIELDS = ("kind", "params", "inputs", "gpus")
+NAME = re.compile(r"[\w.+%@-]{1,120}")
+
+
+def read(path: Path, overrides: Sequence[str], store: Store) -> Plan:
+    """The plan in a YAML file.
+
+    Raises:
+        ConfigError: it says something impossible; what, where, and the nearest thing that would be possible.
+    """
+    content = config.load(path, overrides)
+    for key in content:
+        if key != "stages":
+            raise unknown_key(key, ["stages"], f"plan {path}")
+    stages = content.get("stages")
+    if not isinstance(stages, dict) or not stages:
+        raise ConfigError(
+            f"plan {path} has no stages: it holds {stages!r}", "write `stages: {name: {kind: ..., params: ...}}`"
+        )
+    return _Reading(stages, store).plan()
+
+
+class _Reading:
+    """Resolves names depth first, so that each stage comes after its inputs."""
+
+    def __init__(self, stages: Mapping[str, Any], store: Store) -> None:
+        self.stages = stages
+        self.store = store
+        self.records: dict[str, Record] = {}
+        self.adopted: list[Record] = []
+
+    def plan(self) -> Plan:
+        for name in self.stages:
+            self._record(name, ())
+        return Plan(self.records.values(), self.adopted)
+
+    def _record(self, name: str, trail: tuple[str, ...]) -> Record:
+        if name in trail:
+            raise ConfigError(f"inputs go in a circle: {' -> '.join((*trail, name))}", "break it")
+        if name not in self.records:
+            self.records[name] = self._make(name, (*trail, name))
+        return self.records[name]
+
+    def _make(self, name: str, trail: tuple[str, ...]) -> Record:
+        entry = self._entry(name)
+        implementation = kind.load(entry["kind"])
+        inputs = {each: self._ref(text, name, trail) for each, text in (entry.get("inputs") or {}).items()}
+        stage = implementation.stage(entry.get("params") or {}, inputs)
+        placement = {"gpus": entry["gpus"]} if entry.get("gpus") else {}
+        home = implementation.home(name)
+        if home in RESERVED:
+            raise ConfigError(
+                f"stage `{name}` would go to {home}, which is a folder of holdfast's own", "give it another name"
+            )
+        return Record(stage, name, home, placement)
+
+    def _entry(self, name: str) -> Mapping[str, Any]:
+        entry = self.stages[name]
+        if not NAME.fullmatch(name) or name.startswith("."):
+            raise ConfigError(
+                f"stage name {name!r} cannot be a directory's name", "use letters, digits and . _ + % @ -"
+            )
+        if not isinstance(entry, dict) or not isinstance(entry.get("kind"), str):
+            raise ConfigError(f"stage `{name}` has no kind: it holds {entry!r}", f"kinds: {', '.join(kind.SHIPPED)}")
+        for key in entry:
+            if key not in FIELDS:
+                raise unknown_key(key, list(FIELDS), f"stage `{name}`")
+        return entry
+
+    def _ref(self, text: Any, name: str, trail: tuple[str, ...]) -> Ref:
+        if not isinstance(text, str):
+            raise ConfigError(f"stage `{name}`: input {text!r} is not a name", "write the name of a stage, or a path")
+        if text.startswith(("/", "./", "../", "~/")):
+            record = adopt(self.store, Path(text).expanduser())
+            self.adopted.append(record)
+            return Ref(record.key)
+        supplier, _, path = text.partition("/")
+        if supplier not in self.stages:
+            error = unknown_key(supplier, list(self.stages), "plan")
+            raise ConfigError(f"stage `{name}` takes `{text}`, but the {error}", error.hint)
+        return Ref(self._record(supplier, trail).key, path)

@@ -1,0 +1,60 @@
+"""Plans and standings of what a root already holds: every stage, or those that a person names."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from holdfast.core.errors import ConfigError, DamagedFile
+from holdfast.core.kind import unknown_key
+from holdfast.core.plan import Plan, Reader, Standing
+from holdfast.core.store import Record, Store
+
+
+class DamageWarning(UserWarning):
+    """A stage could not be read, and is left out of the list."""
+
+
+def plan_for(text: str, overrides: Sequence[str], store: Store) -> Plan:
+    """The plan in a file, or the plan of one stage that the root knows."""
+    path = Path(text)
+    if path.suffix in (".yaml", ".yml") or path.is_file():
+        from holdfast.pipelines import plan_file
+
+        return plan_file.read(path, overrides, store)
+    if overrides:
+        raise ConfigError(
+            f"`{text}` is a stage that is already planned: {overrides[0]} cannot change it", "change the plan file"
+        )
+    return Plan([store.find(text)])
+
+
+def named(plan: Plan, name: str) -> Record:
+    """The stage of a plan with this name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for record in plan:
+        if name in (record.name, record.home):
+            return record
+    raise unknown_key(name, [record.name for record in plan], "plan")
+
+
+def standings_of(names: Sequence[str], store: Store) -> list[Standing]:
+    """How the named stages stand, or all of the root, in the order in which they were planned."""
+    reader = Reader(store)
+    records = [store.find(name) for name in names] if names else _all_records(store, reader)
+    return [reader.standing(record) for record in records]
+
+
+def _all_records(store: Store, reader: Reader) -> list[Record]:
+    found: list[Record] = []
+    for record in store.records():
+        if isinstance(record, DamagedFile):
+            warnings.warn(str(record), DamageWarning, stacklevel=2)
+        else:
+            found.append(record)
+    reader.remember(found)
+    return sorted(found, key=lambda record: (record.planned, record.name))

@@ -1,0 +1,146 @@
+"""`python -m holdfast.stages run KEY` does a stage's work, `finish KEY` judges and publishes it.
+
+Both are started by the supervisor, which says in `HOLDFAST_*` variables where everything is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import artifact, files, kind
+from holdfast.core.adopt import fingerprint
+from holdfast.core.errors import DamagedFile, NotComplete, Stopped, UserError
+from holdfast.core.kind import Kind
+from holdfast.core.output import Output, provenance
+from holdfast.core.plan import Reader
+from holdfast.core.stage import Ref, short
+from holdfast.core.store import ADOPTED, Record, Store
+
+STOPPED = 3
+
+
+class Work:
+    """One attempt at one stage, as its process sees it."""
+
+    def __init__(self, key: str, environ: Mapping[str, str]) -> None:
+        self.store = Store(Path(environ["HOLDFAST_ROOT"]))
+        self.attempt = int(environ["HOLDFAST_ATTEMPT_NUMBER"])
+        self.token = environ["HOLDFAST_ATTEMPT"]
+        self.out = Path(environ["HOLDFAST_OUT"])
+        self.directory = Path(environ["HOLDFAST_RECORD"])
+        self.environ = environ
+        self.record = self._read(key)
+        self.kind: Kind = kind.load(self.record.stage.kind)
+        self.params = self.kind.parse(self.record.stage.params)
+
+    def _read(self, key: str) -> Record:
+        record = self.store.read(key)
+        if record.key != key:
+            raise DamagedFile(
+                f"stage file does not describe its key: {self.store.stage(key)}: it says {short(record.key)}"
+            )
+        return record
+
+    def run(self) -> int:
+        """Do the work; the exit code is 0, or STOPPED if it saved its state on request."""
+        inputs = {name: home for name, (home, _) in self._inputs().items()}
+        try:
+            self.kind.run(self.params, inputs, self._output())
+        except Stopped as stopped:
+            self._say("stopped", str(stopped))
+            return STOPPED
+        return 0
+
+    def finish(self) -> int:
+        """Judge whether the stage is complete, and publish it if it is."""
+        still = self.kind.owed(self.params, self.out)
+        if still:
+            self._say("failed", still)
+            return 0
+        manifest = artifact.seal(self.out, self._description(), self.kind.loose)
+        home = self.store.home(self.record)
+        published = (
+            artifact.publish_in_place(home, manifest)
+            if self.kind.exclusive
+            else artifact.publish(self.out, home, manifest)
+        )
+        self._say("complete", "" if published else "another attempt had published the same work first")
+        return 0
+
+    def _say(self, outcome: str, reason: str) -> None:
+        files.replace(self.directory / "result.json", files.encode({"outcome": outcome, "reason": reason}))
+
+    def _output(self) -> Output:
+        return Output(
+            self.out,
+            key=self.record.key,
+            attempt=self.attempt,
+            token=self.token,
+            record=self.directory,
+            collections=self.store.collections,
+            environ=self.environ,
+        )
+
+    def _inputs(self) -> dict[str, tuple[Path, dict[str, str]]]:
+        """Each input's directory and what the manifest says of it; its files are there and of the right size.
+
+        Raises:
+            NotComplete: an input is not complete, or not any more.
+        """
+        reader = Reader(self.store)
+        return {name: self._input(name, ref, reader) for name, ref in self.record.stage.inputs.items()}
+
+    def _input(self, name: str, ref: Ref, reader: Reader) -> tuple[Path, dict[str, str]]:
+        record = reader.record_of(ref)
+        if record is None:
+            raise NotComplete(f"input {name} is unknown here: {short(ref.key)}")
+        home = self.store.home(record) / ref.path
+        if record.stage.kind == ADOPTED:
+            return home, {"key": ref.key, "digest": self._check_adopted(name, home, record)}
+        manifest = artifact.holds(home, ref.key, ref.path)
+        if manifest is None:
+            raise NotComplete(f"input {name} is not complete: {home}")
+        problems = artifact.verify(home, manifest, digests=False)
+        if problems:
+            raise NotComplete(f"input {name} is damaged: {home}: {'; '.join(problems[:3])}")
+        return home, {**ref.as_dict(), "digest": manifest.digest}
+
+    def _check_adopted(self, name: str, home: Path, record: Record) -> str:
+        planned = str(record.stage.params["fingerprint"])
+        found = fingerprint(self.store, home)
+        if found != planned:
+            raise NotComplete(
+                f"input {name} changed since it was planned: {home}: {short(found)} now, {short(planned)} then"
+            )
+        return planned
+
+    def _description(self) -> dict[str, Any]:
+        inputs = {name: used for name, (_, used) in self._inputs().items()}
+        stage = self.record.stage
+        return {
+            "key": self.record.key,
+            "kind": stage.kind,
+            "version": stage.version,
+            "name": self.record.name,
+            "attempt": self.attempt,
+            "inputs": inputs,
+            "code": provenance(),
+        }
+
+
+def main(arguments: list[str]) -> int:
+    verb, key = arguments
+    try:
+        work = Work(key, os.environ)
+        return work.run() if verb == "run" else work.finish()
+    except (UserError, NotComplete) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
