@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from holdfast.core import files
-from holdfast.core.errors import DamagedFile, NameTaken
+from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile
 
 MANIFEST = ".holdfast.json"
+FIELDS: Mapping[str, type] = {"key": str, "digest": str, "files": list}
+OPTIONAL: Mapping[str, type] = {"path": str, "attempt": int, "inputs": dict, "inner": list}
 
 
 class File(NamedTuple):
@@ -62,7 +64,14 @@ class Manifest:
 
     @cached_property
     def files(self) -> tuple[File, ...]:
-        return tuple(File(*entry) for entry in self.content["files"])
+        return tuple(_file(entry) for entry in self.content["files"])
+
+
+def _file(entry: Any) -> File:
+    path, size, digest = entry if isinstance(entry, list) and len(entry) == 3 else (None, None, None)
+    if not (isinstance(path, str) and isinstance(size, int) and isinstance(digest, str | None)):
+        raise DamagedFile(f"manifest is not one of ours: it lists {entry!r}, expected a path, a size and a digest")
+    return File(path, size, digest)
 
 
 def read(home: str | Path) -> Manifest | None:
@@ -70,22 +79,35 @@ def read(home: str | Path) -> Manifest | None:
 
     Raises:
         DamagedFile: there is one that cannot be believed.
-        NewerSchema: a later version wrote it.
+        UnreadableFile: we may not read it, or a later version wrote it.
     """
     path = f"{home}/{MANIFEST}"
     content = files.read_or_none(path, "manifest")
     if content is None:
         return None
-    if not (isinstance(content.get("key"), str) and isinstance(content.get("files"), list) and "digest" in content):
-        raise DamagedFile(f"manifest is not one of ours: {path}: no key, files or digest", f"look at it: less {path}")
+    for name, expected in FIELDS.items():
+        if not isinstance(content.get(name), expected):
+            raise _foreign(path, name, content.get(name), expected)
+    for name, expected in OPTIONAL.items():
+        if name in content and not isinstance(content[name], expected):
+            raise _foreign(path, name, content[name], expected)
     return Manifest(content)
 
 
+def _foreign(path: str, name: str, value: Any, expected: type) -> DamagedFile:
+    return DamagedFile(
+        f"manifest is not one of ours: {path}: {name} is {value!r}, expected a {expected.__name__}",
+        f"look at it: less {path}",
+    )
+
+
 def holds(home: str | Path, key: str, path: str = "") -> Manifest | None:
-    """The manifest in `home` if it proves the artifact `key` (and inner `path`); a damaged one proves nothing."""
+    """The manifest in `home` if it proves the artifact `key` (and inner `path`); one that is damaged, or that we may
+    not read, proves nothing.
+    """
     try:
         manifest = read(home)
-    except DamagedFile:
+    except (DamagedFile, UnreadableFile):
         return None
     return manifest if manifest and manifest.key == key and manifest.path == path else None
 
@@ -124,8 +146,10 @@ def _walk(directory: Path, below: str) -> Iterator[tuple[str, Manifest | None]]:
         path = f"{below}{entry.name}"
         if entry.name == MANIFEST or entry.name.startswith((files.TEMPORARY, files.TRASH)) or files.ASIDE in entry.name:
             continue
-        if not entry.is_dir(follow_symlinks=False):
+        if entry.is_file() or entry.is_symlink():
             yield path, None
+        elif not entry.is_dir():
+            continue  # a pipe or a socket: nothing to keep, and reading it would never end
         elif manifest := read(entry.path):
             yield path, manifest
         else:
@@ -167,38 +191,58 @@ def publish(built: Path, home: Path, manifest: Manifest) -> bool:
     files.fsync_path(built)
     files.make_directories(home.parent)
     while not files.move_into_place(built, home):
-        if holds(home, manifest.key, manifest.path):
+        if not _make_way(home, manifest):
             files.discard(built)
             return False
-        _make_way(home, manifest.key)
     return True
 
 
-def _make_way(home: Path, key: str) -> None:
-    """Put a home aside whose manifest is damaged; refuse where something else lies."""
+def _make_way(home: Path, manifest: Manifest) -> bool:
+    """Put aside what lies at `home` if its manifest is damaged; False if it is the same work, and complete.
+
+    Raises:
+        NameTaken: something else lies there.
+        UnreadableFile: we cannot know.
+    """
     try:
         found = read(home)
     except DamagedFile:
         files.set_aside(home)
-        return
-    if found and found.key == key:
-        return
+        return True
+    if found is None and not os.path.lexists(home):
+        return True  # it was removed a moment ago
+    if found and (found.key, found.path) == (manifest.key, manifest.path):
+        return False
+    holds = f"key {found.key[:12]} {found.path}".rstrip() if found else "no manifest"
     raise NameTaken(
-        f"{home} holds other work: {'key ' + found.key[:12] if found else 'no manifest'}, expected key {key[:12]}",
+        f"{home} holds other work: {holds}, expected key {manifest.key[:12]} {manifest.path}".rstrip(),
         "give this stage another name, or move that directory away",
     )
 
 
 def publish_in_place(home: Path, manifest: Manifest) -> bool:
-    """Link the manifest into a home that was filled in place; False if a valid one was there first."""
+    """Link the manifest into a home that was filled in place; False if a valid one was there first.
+
+    Raises:
+        UnreadableFile: there is one that we may not read, or that a later version wrote.
+    """
+    while True:
+        try:
+            files.create(home / MANIFEST, files.encode(dict(manifest.content)))
+        except FileExistsError:
+            if _is_published(home, manifest):
+                return False
+            files.set_aside(home / MANIFEST)
+        else:
+            return True
+
+
+def _is_published(home: Path, manifest: Manifest) -> bool:
     try:
-        files.create(home / MANIFEST, files.encode(dict(manifest.content)))
-    except FileExistsError:
-        if holds(home, manifest.key, manifest.path):
-            return False
-        files.set_aside(home / MANIFEST)
-        return publish_in_place(home, manifest)
-    return True
+        found = read(home)
+    except DamagedFile:
+        return False
+    return found is not None and (found.key, found.path) == (manifest.key, manifest.path)
 
 
 def verify(home: Path, manifest: Manifest, *, digests: bool) -> list[str]:

@@ -8,6 +8,8 @@ library only: the frozen supervisor carries this file.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import re
 import time
@@ -19,12 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import files, process
-from holdfast.core.errors import DamagedFile, Held
+from holdfast.core.errors import DamagedFile, Held, UnreadableFile
 from holdfast.core.process import Identity
 
 HEARTBEAT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 ENTRY = re.compile(r"(\d{3,})\.json")
+RESERVE = 4096
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,32 @@ class Claim:
     def heartbeat(self) -> Path:
         return self.directory / "heartbeat"
 
+    @property
+    def reserve(self) -> Path:
+        """Disk space put by, so that the exit record can be written when the disk is full."""
+        return self.directory / "reserve"
+
     def ending(self) -> dict[str, Any] | None:
-        """The exit record: `outcome`, `reason`, `code`, `finished`; None while there is none."""
-        return files.read_or_none(self.directory / "exit.json", "exit record")
+        """The exit record: `outcome`, `reason`, `code`, `finished`; None while there is none.
+
+        A damaged one still says that the attempt has ended: it is only written when nothing of the attempt is left.
+        """
+        path = self.directory / "exit.json"
+        try:
+            content = files.read_or_none(path, "exit record")
+        except DamagedFile as error:
+            return {"outcome": "unknown", "reason": str(error), "finished": self.started}
+        if content is None or isinstance(content.get("outcome"), str):
+            return content and {"reason": "", "finished": self.started, **content}
+        return {"outcome": "unknown", "reason": f"exit record has no outcome: {path}", "finished": self.started}
 
     def progress(self) -> dict[str, Any] | None:
-        """How far it is, `{done, total, unit}`, or None; a torn record is no progress."""
+        """How far it is, `{done, total, unit}`, or None; a torn or foreign record is no progress."""
         try:
-            return files.read_or_none(self.directory / "progress.json", "progress record")
-        except DamagedFile:
+            content = files.read_or_none(self.directory / "progress.json", "progress record")
+        except (DamagedFile, UnreadableFile):
             return None
+        return content if content and {"done", "total", "unit"} <= set(content) else None
 
 
 class Life(Enum):
@@ -82,12 +102,23 @@ class Verdict:
 
 def newest(sequence: str | Path) -> Claim | None:
     """The claim with the highest number in `attempts/` or `queued/`, or None."""
+    while number := _highest(sequence):
+        # Slots are tidied up: the entry that was the highest may be gone already, but then there is a higher one.
+        with contextlib.suppress(FileNotFoundError):
+            return read(Path(sequence), number)
+    return None
+
+
+def _highest(sequence: str | Path) -> int:
     try:
         names = os.listdir(sequence)
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    numbers = [int(match[1]) for name in names if (match := ENTRY.fullmatch(name))]
-    return read(Path(sequence), max(numbers)) if numbers else None
+        return 0
+    except OSError as error:
+        raise UnreadableFile(
+            f"claims cannot be read: {sequence}: {error.strerror}", f"look at their owner and mode: ls -ld {sequence}"
+        ) from None
+    return max((int(match[1]) for name in names if (match := ENTRY.fullmatch(name))), default=0)
 
 
 def every(sequence: Path) -> list[Claim]:
@@ -104,25 +135,27 @@ def read(sequence: Path, n: int) -> Claim:
     """Claim number `n` of a sequence.
 
     Raises:
-        DamagedFile: the entry is torn or foreign. It still counts as a claim: nobody may assume that it is free.
+        DamagedFile, UnreadableFile: the entry is torn, foreign or closed to us. It still counts as a claim: nobody may
+            assume that it is free.
     """
     path = entry(sequence, n)
     content = files.read(path, "claim")
     try:
         owner = Identity(**content["owner"])
-        return Claim(path, n, content["token"], content["job"], owner, content["started"])
-    except (KeyError, TypeError) as error:
-        raise DamagedFile(f"claim is not one of ours: {path}: {error}", f"look at it: less {path}") from None
+        return Claim(path, n, str(content["token"]), str(content["job"]), owner, float(content["started"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedFile(f"claim is not one of ours: {path}: {error!r}", f"look at it: less {path}") from None
 
 
-def create(sequence: Path, n: int, job: str, owner: Identity) -> Claim:
+def create(sequence: Path, n: int, job: str, owner: Identity, token: str = "") -> Claim:
     """Take number `n`.
 
     Raises:
         Held: another process took it first.
     """
-    claim = Claim(entry(sequence, n), n, files.new_token(), job, owner, time.time())
+    claim = Claim(entry(sequence, n), n, token or files.new_token(), job, owner, time.time())
     files.make_directories(claim.directory)
+    claim.reserve.write_bytes(bytes(RESERVE))
     try:
         files.create(claim.path, _encode(claim))
     except FileExistsError:
@@ -161,12 +194,17 @@ def _encode(claim: Claim) -> bytes:
 
 def end(claim: Claim, outcome: str, reason: str, **details: Any) -> None:
     """Write the exit record; the first one stands."""
-    content = {"outcome": outcome, "reason": reason, **details, "finished": time.time()}
+    content = files.encode({"outcome": outcome, "reason": reason, **details, "finished": time.time()})
     files.make_directories(claim.directory)
-    try:
-        files.create(claim.directory / "exit.json", files.encode(content))
-    except FileExistsError:
-        return
+    with contextlib.suppress(FileExistsError):
+        try:
+            files.create(claim.directory / "exit.json", content)
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            claim.reserve.unlink(missing_ok=True)
+            files.create(claim.directory / "exit.json", content)
+    claim.reserve.unlink(missing_ok=True)
 
 
 class Census:
@@ -186,12 +224,17 @@ def judge(claim: Claim, census: Census) -> Verdict:
     owner, here = claim.owner, census.here
     if owner.machine != here.machine:
         return Verdict(Life.UNKNOWN, f"runs on {owner.host}, which cannot be seen from here")
-    if owner.boot != here.boot:
+    if owner.boot != here.boot and owner.names_machine and here.boot:
         return Verdict(Life.DEAD, f"{owner.host} was restarted")
+    if owner.boot != here.boot or not owner.start:
+        return Verdict(Life.UNKNOWN, f"runs on {owner.host}, which says too little of itself to tell it from here")
     if owner.namespace != here.namespace:
         return Verdict(Life.UNKNOWN, f"runs in another container of {owner.host}, which cannot be seen from here")
     if process.is_alive(owner):
         return Verdict(Life.ALIVE, f"pid {owner.pid} on {owner.host}")
+    if not process.can_see(owner):
+        unseen = f"{here.user} cannot see what {owner.user} left running"
+        return Verdict(Life.UNKNOWN, f"supervisor (pid {owner.pid}) is gone, but {unseen}")
     left = tuple(pid for pid in census.carriers.get(claim.token, ()) if pid != here.pid)
     if left:
         pids = ", ".join(map(str, left))
@@ -213,22 +256,32 @@ def falls_silent(claim: Claim, seconds: float = SILENCE_SECONDS, wait: Callable[
     return True
 
 
-def take(sequence: Path, job: str, *, exclusive: bool, owner: Identity | None = None, grace: float = 5.0) -> Claim:
+def take(
+    sequence: Path,
+    job: str,
+    *,
+    exclusive: bool,
+    owner: Identity | None = None,
+    grace: float = 5.0,
+    silence: float = SILENCE_SECONDS,
+    token: str = "",
+) -> Claim:
     """Claim a stage: number 1, or the one after an attempt that ended or is proven dead.
 
     What a dead supervisor left running is ended first. Kinds that are safe to run twice (`exclusive` False) are also
-    freed by 60 s of silence; exclusive ones never.
+    freed by `silence` seconds without a heartbeat; exclusive ones never. `token` is what the owner's processes carry in
+    their environment, if they do already.
 
     Raises:
         Held: somebody has it.
     """
     last = newest(sequence)
     if last and last.ending() is None:
-        _bury(last, exclusive, grace)
-    return create(sequence, last.n + 1 if last else 1, job, owner or process.current())
+        _bury(last, exclusive, grace, silence)
+    return create(sequence, last.n + 1 if last else 1, job, owner or process.current(), token)
 
 
-def _bury(claim: Claim, exclusive: bool, grace: float) -> None:
+def _bury(claim: Claim, exclusive: bool, grace: float, silence: float) -> None:
     """Write the exit record of an attempt that did not live to do so, or raise Held."""
     verdict = judge(claim, Census())
     if verdict.life is Life.ALIVE:
@@ -236,11 +289,12 @@ def _bury(claim: Claim, exclusive: bool, grace: float) -> None:
     if verdict.life is Life.UNKNOWN:
         if exclusive:
             raise Held(f"in flight: attempt {claim.n} {verdict.reason}; only proof of its death frees it")
-        if not falls_silent(claim):
+        if falls_silent(claim, silence):
+            end(claim, "silent", f"{claim.owner} was silent for {silence:.0f} s")
+        elif claim.ending() is None:
             raise Held(f"in flight: attempt {claim.n} {verdict.reason}, and it beats")
-        end(claim, "silent", f"{claim.owner} was silent for {SILENCE_SECONDS:.0f} s")
         return
-    if verdict.left:
+    if claim.owner.same_boot(process.current()):
         _end_leftovers(claim, grace)
     end(claim, "died", verdict.reason)
 

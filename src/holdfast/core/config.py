@@ -1,6 +1,7 @@
 """Reads the YAML that people write: inheritance as in NeMo RL's configs, dotted overrides, numbers as numbers.
 
-OmegaConf reads it (made for this dialect: `1e-6` is a number, `${a.b}` interpolates) and is imported where it is used.
+The dialect is OmegaConf's: `1e-6` is a number, `${a.b}` interpolates. OmegaConf itself is imported only where there is
+something to interpolate.
 
     defaults: base.yaml          # or a list; relative to this file, depth first, later ones win
     optim:
@@ -14,8 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.errors import ConfigError
-from holdfast.core.kind import unknown_key
+from holdfast.core.errors import ConfigError, unknown_key
 
 DEFAULTS = "defaults"
 REPLACES = "_override_"
@@ -47,16 +47,18 @@ def read(path: Path, trail: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _read_file(path: Path) -> dict[str, Any]:
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from holdfast.core import yaml_text
+
     try:
-        content = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+        content = yaml_text.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no config at {path}", "give the path of a YAML file") from None
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+    except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ConfigError(f"config cannot be read: {path}: {_one_line(error)}", f"edit {path}") from None
+    if content is None:
+        return {}
     if not isinstance(content, dict):
         raise ConfigError(
             f"config is not a mapping: {path} holds a {type(content).__name__}", "write `key: value` lines"
@@ -141,18 +143,20 @@ def _without(config: dict[str, Any], keys: list[str], token: str) -> dict[str, A
 
 def value_of(text: str) -> Any:
     """An override's value read as YAML: `1e-6` is a number, `true` a boolean, `[1, 2]` a list, the rest a string."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError
 
+    from holdfast.core import yaml_text
+
     try:
-        return OmegaConf.to_container(OmegaConf.create(f"value: {text}"), resolve=False)["value"]  # type: ignore[index, call-overload]
-    except (YAMLError, OmegaConfBaseException, KeyError, TypeError):
+        return yaml_text.parse(f"value: {text}")["value"]
+    except YAMLError:
         return text
 
 
 def resolve(config: dict[str, Any], where: str) -> dict[str, Any]:
     """The config with its `${...}` filled in."""
+    if not _interpolates(config):
+        return config
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -162,6 +166,14 @@ def resolve(config: dict[str, Any], where: str) -> dict[str, Any]:
         raise ConfigError(f"config cannot be resolved: {where}: {_one_line(error)}", f"edit {where}") from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
+
+
+def _interpolates(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_interpolates(inner) for inner in value.values())
+    if isinstance(value, list):
+        return any(_interpolates(inner) for inner in value)
+    return isinstance(value, str) and "${" in value
 
 
 def settings() -> dict[str, Any]:

@@ -5,7 +5,8 @@
     |   |-- ConfigError      a file or an override that a person wrote is wrong
     |   |-- NameTaken        a home that belongs to other work
     |   |-- DamagedFile      a file of ours that does not say what it must
-    |   `-- NewerSchema      a file written by a later version: shown, never consumed or overwritten
+    |   `-- UnreadableFile   a file of ours that may well be sound, but not for us: shown, never consumed or overwritten
+    |       `-- NewerSchema  it was written by a later version
     |-- Held                 somebody else has the claim
     |-- Stopped              asked to stop, state saved: the stage stays owed
     `-- NotComplete          an input that is not (or no longer) there
@@ -15,6 +16,8 @@ frozen supervisor carries it.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class HoldfastError(Exception):
@@ -44,7 +47,13 @@ class DamagedFile(UserError):
     """A file of ours is torn, truncated or foreign."""
 
 
-class NewerSchema(UserError):
+class UnreadableFile(UserError):
+    """A file of ours that we may not read. Nothing may be concluded from it, neither that it is sound nor that it is
+    not.
+    """
+
+
+class NewerSchema(UnreadableFile):
     """A file was written by a later version of Holdfast."""
 
 
@@ -58,3 +67,12 @@ class Stopped(HoldfastError):
 
 class NotComplete(HoldfastError):
     """An input of this stage is not complete."""
+
+
+def unknown_key(key: str, known: Sequence[str], where: str) -> ConfigError:
+    """The error for a misspelt key, with the nearest known one."""
+    import difflib
+
+    near = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
+    return ConfigError(f"{where} has no `{key}`", hint)

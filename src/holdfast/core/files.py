@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from holdfast.core.errors import DamagedFile, NewerSchema
+from holdfast.core.errors import DamagedFile, NewerSchema, UnreadableFile
 
 SCHEMA = 1
 TEMPORARY = ".tmp-"
@@ -206,12 +206,12 @@ def decode(data: bytes, path: str | Path, what: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DamagedFile(
             f"{what} is damaged: {path}: {len(data)} bytes, {_where(error)}", f"look at it: less {path}"
         ) from None
     schema = content.get("schema") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(schema, int):
+    if not isinstance(content, dict) or type(schema) is not int:
         raise DamagedFile(
             f"{what} is not one of ours: {path}: schema is {schema!r}, expected {SCHEMA}", f"look at it: less {path}"
         )
@@ -223,20 +223,29 @@ def decode(data: bytes, path: str | Path, what: str) -> dict[str, Any]:
     return content
 
 
-def _where(error: ValueError) -> str:
-    position = getattr(error, "pos", None)
-    return f"not JSON from byte {position}" if position is not None else "not text"
+def _where(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"not JSON from byte {error.pos}"
+    return "nested too deeply" if isinstance(error, RecursionError) else "not text"
 
 
 def read(path: str | Path, what: str) -> dict[str, Any]:
     """Read and check one of our JSON files.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError, NotADirectoryError: there is none.
         DamagedFile, NewerSchema: see `decode`.
+        UnreadableFile: it is there, and we may not read it.
     """
-    with open(path, "rb") as file:
-        data = file.read()
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        raise
+    except OSError as error:
+        raise UnreadableFile(
+            f"{what} cannot be read: {path}: {error.strerror}", f"look at its owner and mode: ls -l {path}"
+        ) from None
     return decode(data, path, what)
 
 
@@ -263,6 +272,13 @@ def read_tail(path: Path, limit: int = 65536) -> bytes:
             return file.read(limit)
     except FileNotFoundError:
         return b""
+
+
+def apply_umask(path: Path) -> None:
+    """Give a file the mode that a new one would have. safetensors creates its files with 0600, whatever the umask."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def safe_name(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 from holdfast.core import attempt, files
 from holdfast.core.attempt import Census, Claim, Life, Verdict
+from holdfast.core.errors import DamagedFile
 from holdfast.core.process import Identity
 
 
@@ -38,7 +39,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Job:
-    """`python` is the interpreter that runs and publishes the stages; `grace`: seconds between asking and killing."""
+    """`python` is the interpreter that runs and publishes the stages. In seconds: `grace` between asking and killing,
+    `heartbeat` between two beats, `silence` after which an attempt that nobody can see counts as dead.
+    """
 
     token: str
     root: str
@@ -49,6 +52,7 @@ class Job:
     max_parallel: int = 1
     grace: float = 30.0
     heartbeat: float = attempt.HEARTBEAT_SECONDS
+    silence: float = attempt.SILENCE_SECONDS
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,7 +74,11 @@ def _task(entry: Mapping[str, Any]) -> Task:
 def runner(directory: Path) -> Identity | None:
     """Who works off this job on a local machine, once it has started."""
     content = files.read_or_none(directory / "runner.json", "runner record")
-    return Identity(**content["owner"]) if content else None
+    try:
+        return Identity(**content["owner"]) if content else None
+    except (KeyError, TypeError) as error:
+        path = directory / "runner.json"
+        raise DamagedFile(f"runner record is not one of ours: {path}: {error!r}", f"look at it: less {path}") from None
 
 
 def life(directory: Path, queued: Claim, census: Census) -> Verdict:

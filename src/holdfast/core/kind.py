@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from holdfast.core.errors import ConfigError
+from holdfast.core.errors import ConfigError, unknown_key
 from holdfast.core.service import Service
 from holdfast.core.stage import Ref, Stage
 
@@ -102,12 +102,20 @@ class Kind:
     def stage(self, params: Mapping[str, Any], inputs: Mapping[str, Ref] | None = None) -> Stage:
         """The description of this work. Every param is part of it, defaults included."""
         wired = dict(inputs or {})
-        if set(wired) != set(self.inputs):
+        self.check_inputs(wired)
+        return Stage(identifier(type(self)), self.version, _canonical(self.parse(params)), wired)
+
+    def check_inputs(self, given: Mapping[str, Ref]) -> None:
+        """Whether these are the inputs that the kind has.
+
+        Raises:
+            ConfigError: names both.
+        """
+        if set(given) != set(self.inputs):
             raise ConfigError(
-                f"kind {self.name} has inputs {sorted(self.inputs)}, given {sorted(wired)}",
+                f"kind {self.name} has inputs {sorted(self.inputs)}, given {sorted(given)}",
                 f"write `inputs: {{{', '.join(f'{name}: ...' for name in self.inputs)}}}`",
             )
-        return Stage(identifier(type(self)), self.version, _canonical(self.parse(params)), wired)
 
 
 def _canonical(params: BaseModel) -> dict[str, Any]:
@@ -127,13 +135,6 @@ def _explain(error: ValidationError, kind: str, known: list[str]) -> ConfigError
     if first["type"] == "missing":
         return ConfigError(f"kind {kind} needs {where}, which is not given", f"add `{where}: ...` to its params")
     return ConfigError(f"kind {kind}: {where} is {first['input']!r}: {first['msg']}", f"correct `{where}`")
-
-
-def unknown_key(key: str, known: list[str], where: str) -> ConfigError:
-    """The error for a misspelt key, with the nearest known one."""
-    near = difflib.get_close_matches(key.rpartition(".")[2], known, 1)
-    hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
-    return ConfigError(f"{where} has no `{key}`", hint)
 
 
 def identifier(kind: type[Kind]) -> str:
@@ -160,7 +161,7 @@ def load(name: str) -> Kind:
         raise ConfigError(f"there is no kind `{name}`", hint)
     try:
         kind = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"kind `{name}` cannot be imported: {error}", "is its package on PYTHONPATH?") from error
     if not (isinstance(kind, type) and issubclass(kind, Kind)):
         raise ConfigError(

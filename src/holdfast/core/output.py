@@ -16,7 +16,10 @@ from holdfast.core import artifact, files
 
 
 class Output:
-    """The other side of a kind's `run`. `path` is the directory to fill."""
+    """The other side of a kind's `run`.
+
+    `path` is the directory to fill. `input_digests` says which contents each input has: equal digests mean equal bytes.
+    """
 
     def __init__(
         self,
@@ -28,6 +31,7 @@ class Output:
         record: Path,
         collections: Path,
         environ: Mapping[str, str],
+        input_digests: Mapping[str, str],
     ) -> None:
         self.path = path
         self.key = key
@@ -35,6 +39,7 @@ class Output:
         self.token = token
         self._record = record
         self._collections = collections
+        self.input_digests = input_digests
         self._environ = environ
         self._next_progress = 0.0
 
@@ -51,7 +56,7 @@ class Output:
     def progress(self, done: int, total: int, unit: str) -> None:
         """Say how far the work is; written at most twice a second."""
         now = time.monotonic()
-        if now < self._next_progress and done < total:
+        if now < self._next_progress and 0 < done < total:
             return
         self._next_progress = now + 0.5
         path = self._record / "progress.json"

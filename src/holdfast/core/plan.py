@@ -6,8 +6,9 @@ typed again anywhere, goes on.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 from holdfast.core import artifact, attempt, files, job
 from holdfast.core.artifact import Manifest
 from holdfast.core.attempt import Census, Claim, Life
-from holdfast.core.errors import ConfigError, DamagedFile, NewerSchema
+from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile
 from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Record, Store
 
@@ -41,13 +42,16 @@ REPEATABLE = REBUILT | {State.COMPLETE}
 
 @dataclass(frozen=True)
 class Standing:
-    """How one stage stands. `claim` is its newest attempt (or its place in a queue), where there is one."""
+    """How one stage stands. `claim` is its newest attempt (or its place in a queue), where there is one. `unseen`:
+    nobody here can tell whether the attempt still runs.
+    """
 
     record: Record
     state: State
     reason: str
     claim: Claim | None = None
     attempt: int = 0
+    unseen: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The form of `status --json` (design, section 7)."""
@@ -117,10 +121,10 @@ class Reader:
         """State and reason of one stage."""
         try:
             manifest = artifact.read(f"{self._root}/{record.home}")
-        except NewerSchema as error:
+        except UnreadableFile as error:
             return Standing(record, State.COMPLETE, f"{error}: shown, not used")
         except DamagedFile as error:
-            return Standing(record, State.OWED, str(error), self._newest(record))
+            return self._damaged(record, str(error))
         if manifest and manifest.key == record.key:
             return self._complete(record, manifest)
         if manifest and self._is_older(manifest.key, record):
@@ -135,15 +139,23 @@ class Reader:
         self._digests[Ref(record.key)] = manifest.digest
         for name, used in manifest.inputs.items():
             now = self.digest(record.stage.inputs[name]) if name in record.stage.inputs else None
-            if now is not None and now != used["digest"]:
-                reason = f"input {name} was rebuilt: {short(now)} now, {short(used['digest'])} used"
+            then = str(used.get("digest"))
+            if now is not None and now != then:
+                reason = f"input {name} was rebuilt: {short(now)} now, {short(then)} used"
                 return Standing(record, State.STALE, reason, attempt=manifest.attempt)
         return Standing(record, State.COMPLETE, "", attempt=manifest.attempt)
+
+    def _damaged(self, record: Record, reason: str) -> Standing:
+        """A manifest that proves nothing: owed, unless somebody is at it or it was deleted on purpose."""
+        standing = self._incomplete(record)
+        by_hand = standing.state is State.LOST and standing.claim is not None
+        owed = standing.state is State.OWED or by_hand
+        return replace(standing, state=State.OWED, reason=reason) if owed else standing
 
     def _is_older(self, key: str, record: Record) -> bool:
         try:
             other = self.store.read(key).stage
-        except (FileNotFoundError, DamagedFile):
+        except (FileNotFoundError, DamagedFile, UnreadableFile):
             return False
         return other.version < record.stage.version and (other.kind, other.params) == (
             record.stage.kind,
@@ -151,28 +163,36 @@ class Reader:
         )
 
     def _incomplete(self, record: Record) -> Standing:
-        directory = self.store.stage(record.key)
-        if (directory / "tombstone.json").exists():
-            tombstone = files.read(directory / "tombstone.json", "tombstone")
-            return Standing(record, State.LOST, f"deleted on purpose by {tombstone['user']}: {tombstone['reason']}")
-        if (directory / "evicted.json").exists():
-            return Standing(
-                record, State.EVICTED, f"archived at {files.read(directory / 'evicted.json', 'eviction')['where']}"
-            )
         try:
-            return self._claimed(record) or self._never_started(record)
-        except DamagedFile as error:
+            return self._given_up(record) or self._claimed(record) or self._never_started(record)
+        except (DamagedFile, UnreadableFile) as error:
             return Standing(
                 record, State.RUNNING, f"claimed by an entry that cannot be read, so it is left alone: {error}"
             )
+
+    def _given_up(self, record: Record) -> Standing | None:
+        """Deleted on purpose, or archived. A note that is damaged still says that it was."""
+        directory = f"{self.store.stages}/{record.key}"
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            note = _note(f"{directory}/tombstone.json", "tombstone")
+            by = f" by {note['user']}" if "user" in note else ""
+            return Standing(record, State.LOST, f"deleted on purpose{by}: {note.get('reason')}")
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            note = _note(f"{directory}/evicted.json", "eviction")
+            return Standing(record, State.EVICTED, f"archived at {note.get('where') or note['reason']}")
+        return None
 
     def _claimed(self, record: Record) -> Standing | None:
         last = self._newest(record)
         place = attempt.newest(self.store.queued(record.key))
         if last and last.ending() is None:
             return self._unfinished(record, last)
-        if place and not (last and last.job == place.job) and self._will_run(place):
-            return Standing(record, State.QUEUED, f"waits in job {place.job}", place, last.n if last else 0)
+        if place and not (last and last.job == place.job):
+            ending = place.ending()
+            if ending:
+                return Standing(record, State.OWED, ending["reason"], last, last.n if last else 0)
+            if self._will_run(place):
+                return Standing(record, State.QUEUED, f"waits in job {place.job}", place, last.n if last else 0)
         return self._ended(record, last) if last else None
 
     def _newest(self, record: Record) -> Claim | None:
@@ -187,7 +207,7 @@ class Reader:
             return Standing(
                 record, State.OWED, f"attempt {last.n} died: {verdict.reason}{_reached(last)}", last, last.n
             )
-        return Standing(record, State.RUNNING, verdict.reason, last, last.n)
+        return Standing(record, State.RUNNING, verdict.reason, last, last.n, verdict.life is Life.UNKNOWN)
 
     def _ended(self, record: Record, last: Claim) -> Standing:
         ending = last.ending() or {}
@@ -198,7 +218,8 @@ class Reader:
             return Standing(
                 record, State.OWED, f"failed {self._times_failed(record, last)}: {ending['reason']}", last, last.n
             )
-        return Standing(record, State.OWED, f"{ending['reason']}{_reached(last)}", last, last.n)
+        reached = "" if ending["outcome"] == "stopped" else _reached(last)
+        return Standing(record, State.OWED, f"{ending['reason']}{reached}", last, last.n)
 
     def _times_failed(self, record: Record, last: Claim) -> str:
         sequence = self.store.attempts(record.key)
@@ -238,13 +259,20 @@ class Reader:
             return self.plan[ref.key]
         try:
             return self.store.read(ref.key)
-        except (FileNotFoundError, DamagedFile):
+        except (FileNotFoundError, DamagedFile, UnreadableFile):
             return None
 
     def home_of(self, ref: Ref) -> Path | None:
         """Where the artifact that `ref` names is, or will be."""
         record = self.record_of(ref)
         return self.store.home(record) / ref.path if record else None
+
+
+def _note(path: str, what: str) -> dict[str, Any]:
+    try:
+        return files.read(path, what)
+    except (DamagedFile, UnreadableFile) as error:
+        return {"reason": str(error)}
 
 
 def _reached(claim: Claim) -> str:

@@ -7,8 +7,8 @@ namespace. Standard library only on Linux: the frozen supervisor carries this fi
 from __future__ import annotations
 
 import contextlib
-import getpass
 import os
+import pwd
 import signal
 import socket
 import sys
@@ -44,6 +44,11 @@ class Identity:
     def same_boot(self, other: Identity) -> bool:
         return self.machine == other.machine and self.boot == other.boot
 
+    @property
+    def names_machine(self) -> bool:
+        """Whether it says for certain which machine: without a machine id, two hosts of one name look alike."""
+        return bool(self.boot) and not self.machine.startswith("@")
+
     def __str__(self) -> str:
         return f"pid {self.pid} of {self.user} on {self.host}"
 
@@ -67,9 +72,10 @@ def _here() -> dict[str, str]:
 
 
 def _user() -> str:
-    with contextlib.suppress(OSError, KeyError):
-        return getpass.getuser()
-    return str(os.getuid())
+    """By the kernel's word: `USER` and `LOGNAME` survive `su` and prove nothing."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwuid(os.geteuid()).pw_name
+    return str(os.geteuid())
 
 
 def _boot() -> str:
@@ -119,8 +125,27 @@ def _start_time_elsewhere(pid: int) -> str | None:
 
 
 def is_alive(identity: Identity) -> bool:
-    """Whether the very process still runs; ask only on the boot and in the pid namespace that it belongs to."""
-    return start_time(identity.pid) == identity.start
+    """Whether the very process still runs; ask only on the boot and in the pid namespace that it belongs to.
+
+    Where /proc hides the processes of others, a pid that exists counts as this process.
+    """
+    start = start_time(identity.pid)
+    return _is_hidden(identity.pid) if start is None else start == identity.start
+
+
+def can_see(owner: Identity) -> bool:
+    """Whether we may read the environments of this user's processes, and so find what carries a token."""
+    return os.geteuid() == 0 or current().user == owner.user
+
+
+def _is_hidden(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return not os.path.exists(f"/proc/{pid}") if LINUX else True
+    except ProcessLookupError:
+        return False
+    return False
 
 
 def carriers() -> dict[str, list[int]]:
@@ -176,14 +201,15 @@ def carriers_of(token: str, spare: Iterable[int] = ()) -> list[int]:
 def end_carriers(token: str, grace: float, spare: Iterable[int] = ()) -> list[int]:
     """End every process that carries `token`: SIGTERM, then SIGKILL after `grace` seconds, until none is left.
 
-    Returns the pids that were ended. Processes may fork while they are being ended, hence the loop.
+    Returns the pids that were ended. Processes may fork while they are being ended, and a child whose parent ends can
+    be missed by a single look at the list: hence the loop, until nothing was seen twice in a row.
 
     Raises:
         PermissionError: a process of another user carries it.
     """
     ended: set[int] = set()
     deadline = time.monotonic() + grace
-    while pids := carriers_of(token, spare):
+    while pids := carriers_of(token, spare) or carriers_of(token, spare):
         force = time.monotonic() >= deadline
         for pid in pids:
             if force or pid not in ended:

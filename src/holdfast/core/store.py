@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,10 +21,12 @@ from typing import Any
 from urllib.parse import quote
 
 from holdfast.core import files, process
-from holdfast.core.errors import DamagedFile, NameTaken, UserError
+from holdfast.core.errors import ConfigError, DamagedFile, NameTaken, UnreadableFile, UserError
 from holdfast.core.stage import Stage, short
 
 ADOPTED = "adopted"
+LONGEST_NAME = 200
+ABANDONED_SECONDS = 600.0
 RESERVED = frozenset(
     {"archive", "datasets", "dpo_models", "eval_runs", "evals", "hf_eval_checkpoints"}
     | {"reward_models", "rollouts", "training_runs"}
@@ -75,7 +79,10 @@ class Store:
         return self.root / record.home
 
     def binding(self, home: str) -> Path:
-        return self.homes / quote(home, safe="=+ ")
+        name = quote(home, safe="=+ ")
+        if len(name) > LONGEST_NAME:
+            name = f"{name[: LONGEST_NAME - 65]}-{hashlib.sha256(home.encode()).hexdigest()}"
+        return self.homes / name
 
     def prepare(self) -> None:
         """Make the folders of the root.
@@ -86,49 +93,57 @@ class Store:
         try:
             for directory in (self.stages, self.homes, self.jobs, self.collections, self.adopted):
                 files.make_directories(directory)
-        except (PermissionError, NotADirectoryError) as error:
+        except OSError as error:
             raise UserError(
                 f"root cannot be written: {self.root}: {error.strerror}: {error.filename}",
                 "choose another one with --root",
             ) from None
-        if not os.access(self.stages, os.W_OK | os.X_OK):
-            raise UserError(
-                f"root cannot be written: {self.stages}: no permission for {process.current().user}",
-                "choose another one with --root",
-            )
+        for directory in (self.root, self.stages, self.homes, self.jobs):
+            if not os.access(directory, os.W_OK | os.X_OK):
+                raise UserError(
+                    f"root cannot be written: {directory}: no permission for {process.current().user}",
+                    "choose another one with --root",
+                )
 
     def write(self, records: Iterable[Record]) -> None:
         """Write the stages that are not there yet, durably and with one sync however many there are.
 
         Raises:
-            NameTaken: a home belongs to other work; nothing was written for it.
+            NameTaken: a home belongs to other work; nothing was written.
         """
         new = [record for record in records if not self._has(record)]
         if not new:
             return
         self.prepare()
-        for record in new:
-            self._bind(record)
+        self._bind_all(new)
         batch = self.stages / f"{files.TEMPORARY}{files.new_token()}"
-        batch.mkdir()
+        os.mkdir(batch)
         for record in new:
             _write_record(batch / record.key, record)
         files.sync_filesystem(self.stages)
         for record in new:
-            files.move_into_place(batch / record.key, self.stage(record.key))
+            self._move_into_place(batch / record.key, record)
         files.fsync_path(self.stages)
         files.discard(batch)
+
+    def _move_into_place(self, written: Path, record: Record) -> None:
+        target = self.stage(record.key)
+        try:
+            os.rename(written, target)
+        except OSError:
+            # Its directory is there: another submission was first, or the stage file in it was damaged and put aside.
+            with contextlib.suppress(FileExistsError):
+                files.create(target / "stage.json", _encode(record))
 
     def _has(self, record: Record) -> bool:
         """Whether the stage is written. A damaged stage file is set aside, since we know what it must say."""
         try:
-            found = self.read(record.key)
+            found = self._read_planned(record.key)
         except FileNotFoundError:
             return False
         except DamagedFile:
             files.set_aside(self.stage(record.key) / "stage.json")
-            files.replace(self.stage(record.key) / "stage.json", _encode(record))
-            return True
+            return False
         if found.home != record.home:
             raise NameTaken(
                 f"`{record.name}` is the same work as `{found.name}`: at {self.home(found)}, not {self.home(record)}",
@@ -136,28 +151,49 @@ class Store:
             )
         return True
 
-    def _bind(self, record: Record) -> None:
-        binding = self.binding(record.home)
+    def _bind_all(self, records: Iterable[Record]) -> None:
+        made: list[Path] = []
         try:
-            os.symlink(record.key, binding)
-        except FileExistsError:
-            owner = os.readlink(binding)
-            if owner == record.key:
-                return
-            if not self.tombstone(owner).exists():
-                raise self._taken(record, owner) from None
-            files.point(binding, record.key)
+            for record in records:
+                made += self._bind(record)
+        except NameTaken:
+            for binding in made:
+                os.unlink(binding)
+            raise
+
+    def _bind(self, record: Record) -> list[Path]:
+        """Bind a home to a key; returns the binding if there was none before."""
+        binding = self.binding(record.home)
+        owner = self.owner(record.home)
+        if owner == record.key:
+            return []
+        if owner and not self._is_given_up(owner, binding):
+            raise self.taken(record, owner)
         if os.path.lexists(self.home(record)):
-            os.unlink(binding)
             raise NameTaken(
                 f"`{record.name}` would go to {self.home(record)}, where files lie that holdfast did not make",
                 "choose another name, or move that directory away",
             )
+        if owner:
+            files.point(binding, record.key)
+            return []
+        try:
+            os.symlink(record.key, binding)
+        except FileExistsError:
+            return self._bind(record)
+        return [binding]
 
-    def _taken(self, record: Record, owner: str) -> NameTaken:
+    def _is_given_up(self, owner: str, binding: Path) -> bool:
+        """Deleted on purpose, or bound by a submission that died before it wrote the stage."""
+        if self.tombstone(owner).exists():
+            return True
+        return not self.stage(owner).exists() and time.time() - binding.lstat().st_mtime > ABANDONED_SECONDS
+
+    def taken(self, record: Record, owner: str) -> NameTaken:
+        """The error that the home of `record` belongs to the work with the key `owner`."""
         try:
             difference = differences(self.read(owner).stage, record.stage)
-        except (FileNotFoundError, DamagedFile):
+        except (FileNotFoundError, DamagedFile, UnreadableFile):
             difference = f"key {short(owner)}, expected {short(record.key)}"
         return NameTaken(
             f"`{record.name}` is taken by other work at {self.home(record)}: {difference}",
@@ -168,7 +204,7 @@ class Store:
         """The key that a home is bound to."""
         try:
             return os.readlink(self.binding(home))
-        except FileNotFoundError:
+        except (OSError, ValueError):
             return None
 
     def read(self, key: str) -> Record:
@@ -176,19 +212,22 @@ class Store:
 
         Raises:
             FileNotFoundError: there is no such stage.
-            DamagedFile, NewerSchema: its file cannot be believed.
+            DamagedFile, UnreadableFile: its file cannot be believed, or not be read.
         """
-        path = f"{self.stages}/{key}/stage.json"
-        content = files.read_or_none(path, "stage file")
-        if content is None:
-            path = f"{self.adopted}/{key}.json"
-            content = files.read(path, "adopted input")
         try:
-            return Record(
-                Stage.from_dict(content), content["name"], content["home"], content["placement"], content["planned"]
+            return self._read_planned(key)
+        except FileNotFoundError:
+            return _read_record(f"{self.adopted}/{key}.json", "adopted input", key)
+
+    def _read_planned(self, key: str) -> Record:
+        path = f"{self.stages}/{key}/stage.json"
+        record = _read_record(path, "stage file", key)
+        if record.home.startswith("/") or ".." in record.home.split("/"):
+            raise DamagedFile(
+                f"stage file is not one of ours: {path}: its home {record.home!r} is not below the root",
+                f"look at it: less {path}",
             )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise DamagedFile(f"stage file is not one of ours: {path}: {error!r}", f"look at it: less {path}") from None
+        return record
 
     def adopt(self, record: Record) -> None:
         """Remember a directory that others made, so that the work that uses it can find it."""
@@ -201,18 +240,18 @@ class Store:
             names = os.listdir(self.stages)
         except FileNotFoundError:
             return []
-        except PermissionError as error:
+        except OSError as error:
             raise UserError(
                 f"root cannot be read: {error.filename}: {error.strerror}", "choose another one with --root"
             ) from None
         return [name for name in names if not name.startswith(".")]
 
-    def records(self) -> Iterator[Record | DamagedFile]:
-        """Every stage of the root; where a file is damaged, the error in its place."""
+    def records(self) -> Iterator[Record | DamagedFile | UnreadableFile]:
+        """Every stage of the root; where a file is damaged or closed to us, the error in its place."""
         for key in self.list_keys():
             try:
                 yield self.read(key)
-            except DamagedFile as error:
+            except (DamagedFile, UnreadableFile) as error:
                 yield error
             except FileNotFoundError:
                 continue
@@ -228,7 +267,8 @@ class Store:
         if by_home is None and absolute.is_relative_to(self.root):
             by_home = self.owner(str(absolute.relative_to(self.root)))
         if by_home:
-            return self.read(by_home)
+            with contextlib.suppress(FileNotFoundError):
+                return self.read(by_home)
         records = [record for record in self.records() if isinstance(record, Record)]
         found = [record for record in records if text == record.name] or [
             record for record in records if len(text) >= 4 and record.key.startswith(text)
@@ -266,8 +306,32 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def _read_record(path: str, what: str, key: str) -> Record:
+    try:
+        content = files.read(path, what)
+    except NotADirectoryError as error:
+        raise DamagedFile(f"{what} is not one of ours: {path}: {error.strerror}", f"look at it: less {path}") from None
+    try:
+        record = Record(
+            Stage.from_dict(content),
+            str(content["name"]),
+            str(content["home"]),
+            dict(content["placement"]),
+            float(content["planned"]),
+        )
+        described = record.key
+    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise DamagedFile(f"{what} is not one of ours: {path}: {error!r}", f"look at it: less {path}") from None
+    if described != key:
+        raise DamagedFile(
+            f"{what} does not describe its key: {path}: it describes {short(described)}, expected {short(key)}",
+            f"look at it: less {path}",
+        )
+    return record
+
+
 def _write_record(directory: Path, record: Record) -> None:
-    directory.mkdir()
+    os.mkdir(directory)
     (directory / "stage.json").write_bytes(_encode(record))
 
 

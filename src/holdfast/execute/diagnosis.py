@@ -41,9 +41,16 @@ def _lines(output: bytes, keep_indent: bool = False) -> list[str]:
 
 def exit_words(code: int) -> str:
     """How a process ended, in words: `exit code 1`, `killed by SIGKILL`."""
-    if code >= 0:
-        return f"exit code {code}"
+    return f"exit code {code}" if code >= 0 else f"killed by {_name(-code)}"
+
+
+def signal_words(number: int) -> str:
+    """That a signal asked for an end, in words."""
+    return f"stopped by {_name(number)}"
+
+
+def _name(number: int) -> str:
     try:
-        return f"killed by {signal.Signals(-code).name}"
+        return signal.Signals(number).name
     except ValueError:
-        return f"killed by signal {-code}"
+        return f"signal {number}"

@@ -51,7 +51,7 @@ class Account:
         if self.lines:
             parts += ["", "its last words:", *(f"  | {line}" for line in self.lines)]
         if state in NEXT:
-            parts += ["", f"next: {NEXT[state].format(name=record.name)}"]
+            parts += ["", f"next: {NEXT[state].format(name=record.home)}"]
         return "\n".join(parts)
 
 

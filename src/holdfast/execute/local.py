@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from holdfast.core.job import Job
 from holdfast.core.process import ATTEMPT_VARIABLE
 from holdfast.execute.submit import PROGRAM
+
+START_SECONDS = 30.0
 
 
 class LocalExecutor:
@@ -20,7 +23,7 @@ class LocalExecutor:
         if job.max_parallel > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.max_parallel)))
         with open(directory / "runner.log", "ab") as log:
-            subprocess.Popen(
+            runner = subprocess.Popen(
                 [sys.executable, str(directory / PROGRAM), str(directory)],
                 cwd=job.cwd,
                 env=environment,
@@ -29,3 +32,11 @@ class LocalExecutor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _await_record(directory, runner)
+
+
+def _await_record(directory: Path, runner: subprocess.Popen[bytes]) -> None:
+    """Stay until the runner is on record: so long the submitter stands for the job, and gone it would count as dead."""
+    deadline = time.monotonic() + START_SECONDS
+    while not (directory / "runner.json").exists() and runner.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)

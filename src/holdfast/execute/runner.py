@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
-from holdfast.core import artifact, files, process
-from holdfast.core.errors import DamagedFile
+from holdfast.core import artifact, attempt, files, process
+from holdfast.core.errors import DamagedFile, UnreadableFile
 from holdfast.core.job import Job, Task, stop_reason
 from holdfast.core.plan import IN_FLIGHT, Reader
+from holdfast.core.process import ATTEMPT_VARIABLE
 from holdfast.core.store import Store
-from holdfast.execute import slots, supervisor
+from holdfast.execute import diagnosis, slots, supervisor
+from holdfast.execute.supervisor import say
 
 TICK = 0.1
 LOOK = 1.0
@@ -38,13 +40,15 @@ class Runner:
         self.pending = list(self.job.tasks)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.results: dict[str, int] = {}
-        self.asked = ""
+        self.asked = 0
+        self.told = 0
 
     def run(self) -> int:
         """Work off the list; 0 if every stage is done."""
         self._trap_signals()
         next_look = 0.0
         while self.pending or self.running:
+            self._pass_on_signal()
             ended = self._reap()
             if ended or time.monotonic() >= next_look:
                 next_look = time.monotonic() + LOOK
@@ -61,16 +65,32 @@ class Runner:
                 self.pending.insert(0, next(task for task in self.job.tasks if task.key == key))
             else:
                 self.results[key] = code
+                if code != supervisor.DONE:
+                    words = diagnosis.exit_words(code)
+                    self._give_back(key, "failed", f"failed before it began: {words}, see runner.log of its job")
         return bool(ended)
 
     def _drop_stopped(self) -> None:
-        for task in [task for task in self.pending if self.asked or stop_reason(self.directory, task.key)]:
-            self._drop(task, "asked to stop")
+        for task in list(self.pending):
+            reason = diagnosis.signal_words(self.asked) if self.asked else stop_reason(self.directory, task.key)
+            if reason:
+                self._drop(task, reason)
 
     def _drop(self, task: Task, why: str) -> None:
-        print(f"{task.name}: not started: {why}", flush=True)
+        say(f"{task.name}: not started: {why}")
         self.pending.remove(task)
         self.results[task.key] = supervisor.STOPPED
+        self._give_back(task.key, "dropped", f"not started: {why}")
+
+    def _give_back(self, key: str, outcome: str, reason: str) -> None:
+        """End our place in the queue of a stage, unless it became an attempt: nobody need wait for this job to end."""
+        try:
+            place = attempt.newest(self.store.queued(key))
+            last = attempt.newest(self.store.attempts(key))
+            if place and place.job == self.job.token and not (last and last.job == self.job.token):
+                attempt.end(place, outcome, reason)
+        except (OSError, DamagedFile, UnreadableFile) as error:
+            say(f"{key[:12]}: could not give back its place: {error}")
 
     def _start_ready(self) -> None:
         free = slots.free() if any(task.gpus for task in self.pending) else 0
@@ -88,8 +108,13 @@ class Runner:
 
     def _start(self, task: Task) -> None:
         self.pending.remove(task)
-        command = [sys.executable, str(self.program), str(self.directory), task.key]
-        self.running[task.key] = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+        # The supervisor carries the token of its attempt from its first moment, and so does a child that it has forked
+        # but not yet given its program: whoever looks for what a dead supervisor left finds both.
+        token = files.new_token()
+        command = [sys.executable, str(self.program), str(self.directory), task.key, token]
+        self.running[task.key] = subprocess.Popen(
+            command, env={**os.environ, ATTEMPT_VARIABLE: token}, stdin=subprocess.DEVNULL, start_new_session=True
+        )
 
     def _is_there(self, need: Mapping[str, str]) -> bool:
         return artifact.holds(Path(self.job.root) / need["home"], need["key"], need["path"]) is not None
@@ -100,19 +125,24 @@ class Runner:
             return True
         try:
             record = self.store.read(need["key"])
-        except (FileNotFoundError, DamagedFile):
+        except (FileNotFoundError, DamagedFile, UnreadableFile):
             return False
         standing = Reader(self.store).standing(record)
         return standing.state in IN_FLIGHT and (standing.claim is None or standing.claim.job != self.job.token)
 
     def _trap_signals(self) -> None:
         def ask(number: int, _: FrameType | None) -> None:
-            self.asked = signal.Signals(number).name
-            for child in self.running.values():
-                process.send_signal(child.pid, number)
+            self.asked = number
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, ask)
+
+    def _pass_on_signal(self) -> None:
+        """Here and not in the handler, which may run while a supervisor is being started and is not yet listed."""
+        if self.asked and not self.told:
+            self.told = self.asked
+            for child in self.running.values():
+                process.send_signal(child.pid, self.asked)
 
 
 def work_off(directory: Path, program: Path) -> int:
@@ -128,12 +158,12 @@ def work_off(directory: Path, program: Path) -> int:
 
 
 def main() -> int:
-    """`supervisor.pyz JOB` works off a job, `supervisor.pyz JOB KEY` supervises one stage of it."""
+    """`supervisor.pyz JOB` works off a job, `supervisor.pyz JOB KEY [TOKEN]` supervises one stage of it."""
     os.umask(0o002)
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3, 4):
         print("usage: python supervisor.pyz JOB_DIRECTORY [KEY]", file=sys.stderr)
         return 2
-    if len(sys.argv) == 3:
+    if len(sys.argv) > 2:
         return supervisor.main(*sys.argv[1:])
     return work_off(Path(sys.argv[1]), Path(sys.argv[0]).absolute())
 

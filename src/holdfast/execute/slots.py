@@ -35,14 +35,18 @@ def directory() -> Path:
     return path
 
 
-def acquire(count: int) -> dict[str, Claim] | None:
-    """Claims to `count` GPUs by device id, held by the calling process; None if so many are not free."""
+def acquire(count: int, token: str = "") -> dict[str, Claim] | None:
+    """Claims to `count` GPUs by device id, held by the calling process; None if so many are not free.
+
+    `token` is what the processes that will use them carry: when their supervisor dies they are ended before anybody
+    else gets the GPU.
+    """
     held: dict[str, Claim] = {}
     for device in devices():
         if len(held) == count:
             break
         with contextlib.suppress(Held):
-            held[device] = attempt.take(_sequence(device), "", exclusive=True)
+            held[device] = attempt.take(_sequence(device), "", exclusive=True, token=token)
     if len(held) == count:
         return held
     release(held)

@@ -13,8 +13,9 @@ from holdfast.core import attempt, files, job, kind, plan, process
 from holdfast.core.attempt import Life
 from holdfast.core.errors import UserError
 from holdfast.core.job import Job, Task
-from holdfast.core.plan import IN_FLIGHT, Plan, Reader, Standing, State
+from holdfast.core.plan import IN_FLIGHT, REPEATABLE, Plan, Reader, Standing, State
 from holdfast.core.store import ADOPTED, Record, Store
+from holdfast.execute import slots
 from holdfast.execute.freeze import frozen
 
 PROGRAM = "supervisor.pyz"
@@ -36,6 +37,8 @@ class Placement:
     max_parallel: int = 1
     stop_after: int | None = None
     grace: float = 30.0
+    heartbeat: float = attempt.HEARTBEAT_SECONDS
+    silence: float = attempt.SILENCE_SECONDS
     gpus: int = 0
 
 
@@ -56,22 +59,81 @@ def submit(
 
     Raises:
         NameTaken: a name of the plan belongs to other work.
-        UserError: the root cannot be written.
+        UserError: the root cannot be written, or more GPUs are wanted than there are.
     """
     before = plan.standings(wanted, store)
-    taken = plan.submittable(before, again)
-    others = tuple(standing for standing in before if standing not in taken)
+    taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
+    keys = {each.record.key for each in taken}
+    others = tuple(each for each in before if each.record.key not in keys)
     if not taken:
         return Submission(None, (), others)
+    _check_gpus(taken, placement)
+    _write_stages(wanted, taken, store)
+    submitted = _take_places(_make_job(wanted, taken, store, placement), wanted, taken, store)
+    mine = {task.key for task in submitted.tasks}
+    if mine:
+        # Not before the place is taken: until then all this may be the fresh result of another submission.
+        for each in taken:
+            if each.state in REPEATABLE and each.record.key in mine:
+                clear_way(store, each)
+        executor.start(_write_job(submitted, store), submitted)
+    lost = tuple(
+        replace(each, state=State.QUEUED, reason="taken by another submission a moment ago")
+        for each in taken
+        if each.record.key not in mine
+    )
+    return Submission(
+        submitted if mine else None, tuple(each for each in taken if each.record.key in mine), others + lost
+    )
+
+
+def _is_doubtful(standing: Standing) -> bool:
+    """In flight where nobody here can see it, and safe to run twice: its supervisor will watch it for a silence."""
+    return standing.unseen and not kind.load(standing.record.stage.kind).exclusive
+
+
+def _gpus(record: Record, placement: Placement) -> int:
+    return int(record.placement.get("gpus", placement.gpus))
+
+
+def _check_gpus(taken: Iterable[Standing], placement: Placement) -> None:
+    for standing in taken:
+        wanted = _gpus(standing.record, placement)
+        if placement.executor == "local" and wanted > len(slots.devices()):
+            raise UserError(
+                f"`{standing.record.name}` wants {wanted} GPUs, and this machine has {len(slots.devices())}",
+                "ask for fewer with `gpus:`, or say in HOLDFAST_GPUS which there are: HOLDFAST_GPUS=0,1",
+            )
+
+
+def _write_stages(wanted: Plan, taken: Iterable[Standing], store: Store) -> None:
     store.prepare()
     for standing in taken:
-        if standing.state is not State.OWED:
-            clear_way(store, standing)
+        if standing.state in REPEATABLE:
+            _rebind(store, standing)
     store.write(standing.record for standing in taken)
     for record in wanted.adopted.values():
         store.adopt(record)
+
+
+def _rebind(store: Store, standing: Standing) -> None:
+    """Let the home follow its stage: from the older version of it, or back after it was deleted.
+
+    Raises:
+        NameTaken: meanwhile the home went to other work.
+    """
+    record = standing.record
+    owner = store.owner(record.home)
+    if owner == record.key:
+        return
+    if owner and standing.state is not State.OUTDATED and not store.tombstone(owner).exists():
+        raise store.taken(record, owner)
+    files.point(store.binding(record.home), record.key)
+
+
+def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
     reader = Reader(store, wanted)
-    submitted = Job(
+    return Job(
         token=files.new_token(),
         root=str(store.root),
         cwd=os.getcwd(),
@@ -80,19 +142,8 @@ def submit(
         executor=placement.executor,
         max_parallel=placement.max_parallel,
         grace=placement.grace,
-    )
-    submitted = _take_places(submitted, store, reader)
-    if submitted.tasks:
-        directory = _write_job(submitted, store)
-        executor.start(directory, submitted)
-    mine = {task.key for task in submitted.tasks}
-    lost = tuple(
-        replace(standing, state=State.QUEUED, reason="taken by another submission a moment ago")
-        for standing in taken
-        if standing.record.key not in mine
-    )
-    return Submission(
-        submitted if mine else None, tuple(standing for standing in taken if standing.record.key in mine), others + lost
+        heartbeat=placement.heartbeat,
+        silence=placement.silence,
     )
 
 
@@ -104,8 +155,6 @@ def clear_way(store: Store, standing: Standing) -> None:
         files.set_aside(home, ".old-")
     if store.tombstone(record.key).exists():
         files.set_aside(store.tombstone(record.key), ".old-")
-    if store.owner(record.home) not in (None, record.key):
-        files.point(store.binding(record.home), record.key)
 
 
 def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
@@ -124,7 +173,7 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
         needs=tuple(_needs(record, reader)),
         services=tuple(service.as_dict() for service in implementation.services(params, inputs)),
         command=tuple(command) if command else None,
-        gpus=int(record.placement.get("gpus", placement.gpus)),
+        gpus=_gpus(record, placement),
         stop_after=placement.stop_after,
     )
 
@@ -154,12 +203,24 @@ def _needs(record: Record, reader: Reader) -> Iterator[Mapping[str, str]]:
             yield {"home": os.path.join(supplier.home, ref.path), "key": ref.key, "path": ref.path}
 
 
-def _take_places(submitted: Job, store: Store, reader: Reader) -> Job:
-    """Keep the tasks whose place in the queue was free: of many who submit the same work, one gets it."""
-    places = [place for task in submitted.tasks if (place := _next_place(task.key, store, reader))]
-    queues = attempt.queue(places, submitted.token, process.current(), store.stages)
+def _take_places(submitted: Job, wanted: Plan, taken: Iterable[Standing], store: Store) -> Job:
+    """Keep the tasks whose place in the queue was free: of many who submit the same work, one gets it.
+
+    The number of the place is read first and the standing once more after it: who else took a place in between has the
+    number that we are going to ask for.
+    """
+    reader = Reader(store, wanted)
+    places = {task.key: place for task in submitted.tasks if (place := _next_place(task.key, store, reader))}
+    reader = Reader(store, wanted)
+    free = [places[each.record.key] for each in taken if each.record.key in places and _is_as_before(each, reader)]
+    queues = attempt.queue(free, submitted.token, process.current(), store.stages)
     kept = {queue.parent.name for queue in queues}
     return replace(submitted, tasks=tuple(task for task in submitted.tasks if task.key in kept))
+
+
+def _is_as_before(standing: Standing, reader: Reader) -> bool:
+    now = reader.standing(standing.record)
+    return (now.state, now.attempt) == (standing.state, standing.attempt)
 
 
 def _next_place(key: str, store: Store, reader: Reader) -> tuple[Path, int] | None:
@@ -170,9 +231,9 @@ def _next_place(key: str, store: Store, reader: Reader) -> tuple[Path, int] | No
         return queue, 1
     last = attempt.newest(store.attempts(key))
     spent = last is not None and last.job == place.job
-    if not spent and job.life(store.job(place.job), place, reader.census).life is not Life.DEAD:
-        return None
-    return queue, place.n + 1
+    if spent or place.ending() or job.life(store.job(place.job), place, reader.census).life is Life.DEAD:
+        return queue, place.n + 1
+    return None
 
 
 def _write_job(submitted: Job, store: Store) -> Path:

@@ -7,6 +7,7 @@ holdfast.stages`.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import signal
@@ -22,7 +23,7 @@ from typing import Any
 
 from holdfast.core import artifact, attempt, files, process
 from holdfast.core.attempt import Claim
-from holdfast.core.errors import Held
+from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
 from holdfast.execute import diagnosis, slots
 
@@ -53,8 +54,9 @@ class Interrupted(Exception):
 class Supervisor:
     """One attempt at one stage."""
 
-    def __init__(self, directory: Path, job: Job, task: Task) -> None:
+    def __init__(self, directory: Path, job: Job, task: Task, token: str) -> None:
         self.directory = directory
+        self.token = token
         self.job = job
         self.task = task
         self.root = Path(job.root)
@@ -68,7 +70,7 @@ class Supervisor:
         """Do the stage unless it is complete or somebody has it; the exit code says which."""
         if artifact.holds(self.home, self.task.key):
             return DONE
-        held = slots.acquire(self.task.gpus) if self.task.gpus else {}
+        held = slots.acquire(self.task.gpus, self.token) if self.task.gpus else {}
         if held is None:
             return NO_SLOT
         try:
@@ -77,24 +79,43 @@ class Supervisor:
             slots.release(held)
 
     def _run_with(self, devices: list[str]) -> int:
-        try:
-            claim = attempt.take(self.stage / "attempts", self.job.token, exclusive=self.task.exclusive)
-        except Held as error:
-            print(f"{self.task.name}: {error}", flush=True)
-            return HELD
         self._trap_signals()
         process.become_subreaper()
+        try:
+            claim = self._take()
+        except Held as error:
+            say(f"{self.task.name}: {error}")
+            return HELD
         ending = self._attempt(claim, devices)
-        attempt.end(claim, ending.outcome, ending.reason, code=ending.code)
-        print(f"{self.task.name}: attempt {claim.n}: {ending.outcome} {ending.reason}".rstrip(), flush=True)
+        say(f"{self.task.name}: attempt {claim.n}: {ending.outcome} {ending.reason}".rstrip())
+        try:
+            attempt.end(claim, ending.outcome, ending.reason, code=ending.code)
+        except OSError as error:
+            say(f"{self.task.name}: attempt {claim.n}: could not write its exit record: {error}")
+            return FAILED
         return {"complete": DONE, "stopped": STOPPED, "cancelled": STOPPED}.get(ending.outcome, FAILED)
+
+    def _take(self) -> Claim:
+        """The claim to the stage, unless its place in the queue was taken by a later job."""
+        place = attempt.newest(self.stage / "queued")
+        if place and place.job != self.job.token:
+            raise Held(f"job {place.job} took its place in the queue")
+        return attempt.take(
+            self.stage / "attempts",
+            self.job.token,
+            exclusive=self.task.exclusive,
+            silence=self.job.silence,
+            token=self.token,
+        )
 
     def _attempt(self, claim: Claim, devices: list[str]) -> Ending:
         if artifact.holds(self.home, self.task.key):
             return Ending("complete", "was complete already")
         beat = Heartbeat(claim, self.job.heartbeat)
-        out = self._make_room(claim)
+        out = self.home if self.task.exclusive else self.home.with_name(f"{files.TEMPORARY}{claim.token}")
         try:
+            self._check_inputs(claim)
+            files.make_directories(out)
             environment = self._environment(claim, out, devices)
             environment |= self._start_services(claim, beat, environment)
             return self._run_child(claim, beat, environment, out)
@@ -102,18 +123,30 @@ class Supervisor:
             return interruption.ending
         except OSError as error:
             return Ending("failed", f"{error.strerror or error}: {error.filename or self.home}")
+        except UserError as error:
+            return Ending("failed", str(error))
         finally:
-            process.end_carriers(claim.token, 2.0)
+            self._end_all(2.0)
             if not self.task.exclusive:
                 files.discard(out)
 
-    def _make_room(self, claim: Claim) -> Path:
-        """The directory that the stage fills: the home itself for exclusive kinds, a temporary sibling for the
-        others.
-        """
-        out = self.home if self.task.exclusive else self.home.with_name(f"{files.TEMPORARY}{claim.token}")
-        files.make_directories(out)
-        return out
+    def _check_inputs(self, claim: Claim) -> None:
+        """Every input is there with all its files, and which one it was goes on record."""
+        digests = {}
+        for need in self.task.needs:
+            home = self.root / need["home"]
+            manifest = artifact.holds(home, need["key"], need["path"])
+            if manifest is None:
+                raise Interrupted("failed", f"input {need['home']} is not complete: {home}")
+            problems = artifact.verify(home, manifest, digests=False)
+            if problems:
+                raise Interrupted("failed", f"input {need['home']} is damaged: {'; '.join(problems[:3])}")
+            digests[need["home"]] = manifest.digest
+        files.replace(claim.directory / "inputs.json", files.encode({"digests": digests}))
+
+    def _end_all(self, grace: float) -> list[int]:
+        """End everything of this attempt but ourselves; returns what was still running."""
+        return process.end_carriers(self.token, grace, spare=[os.getpid()])
 
     def _environment(self, claim: Claim, out: Path, devices: list[str]) -> dict[str, str]:
         own = {
@@ -136,8 +169,10 @@ class Supervisor:
         command = self.task.command or (*self.job.python, "-m", "holdfast.stages", "run", self.task.key)
         self.child = self._start(command, environment, claim.output)
         code = self._wait(self.child, claim, beat)
+        if code != 0:
+            self._check_services()
         self._end_services()
-        left = process.end_carriers(claim.token, 5.0)
+        left = self._end_all(5.0)
         if self.asked and code != 0:
             result = _result(claim)
             return Ending("cancelled", result["reason"] if result else self.asked, code)
@@ -155,6 +190,7 @@ class Supervisor:
 
     def _publish(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], left: list[int]) -> Ending:
         """Have the submitter's interpreter judge whether the stage is done, and publish it."""
+        beat.check()
         command = (*self.job.python, "-m", "holdfast.stages", "finish", self.task.key)
         judge = self._start(command, environment, claim.output)
         code = self._wait(judge, claim, beat, stoppable=False)
@@ -249,7 +285,7 @@ class Supervisor:
 
     def _trap_signals(self) -> None:
         def ask(number: int, _: FrameType | None) -> None:
-            self.asked = f"stopped by {signal.Signals(number).name}"
+            self.asked = diagnosis.signal_words(number)
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, ask)
@@ -274,11 +310,10 @@ class Heartbeat:
         if time.monotonic() < self.next:
             return
         self.next = time.monotonic() + self.seconds
-        if attempt.entry(self.claim.path.parent, self.claim.n + 1).exists():
-            raise Interrupted("taken over", f"attempt {self.claim.n + 1} took over")
-        self.count += 1
         try:
-            self.claim.heartbeat.write_text(f"{self.count:016d}\n")
+            self.check()
+            self.count += 1
+            self._write()
             self.renewed = time.monotonic()
         except OSError as error:
             self.next = time.monotonic() + min(1.0, self.seconds)
@@ -286,6 +321,26 @@ class Heartbeat:
                 raise Interrupted(
                     "failed", f"could not renew its claim for {RENEWAL_LIMIT:.0f} s: {error.strerror}"
                 ) from None
+
+
+    def check(self) -> None:
+        """Whether the claim is still ours.
+
+        Raises:
+            Interrupted: somebody took over, or declared us dead.
+        """
+        if attempt.entry(self.claim.path.parent, self.claim.n + 1).exists():
+            raise Interrupted("taken over", f"attempt {self.claim.n + 1} took over")
+        if (self.claim.directory / "exit.json").exists():
+            raise Interrupted("taken over", "its claim was ended by somebody else")
+
+    def _write(self) -> None:
+        """Over the old count, which needs no space on a disk that is full."""
+        fd = os.open(self.claim.heartbeat, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            os.pwrite(fd, f"{self.count:016d}\n".encode(), 0)
+        finally:
+            os.close(fd)
 
 
 class Patience:
@@ -341,11 +396,19 @@ def _answers(port: int, path: str) -> bool:
         connection.close()
 
 
-def main(directory: str, key: str) -> int:
-    """Supervise the stage `key` of the job in `directory`."""
+def say(line: str) -> None:
+    """Into the log of the job; a full disk must not end who looks after the work."""
+    with contextlib.suppress(OSError):
+        print(line, flush=True)
+
+
+def main(directory: str, key: str, token: str = "") -> int:
+    """Supervise the stage `key` of the job in `directory`. `token` is given by who started us with it in our
+    environment.
+    """
     job = Job.read(Path(directory))
     task = next(task for task in job.tasks if task.key == key)
-    return Supervisor(Path(directory), job, task).run()
+    return Supervisor(Path(directory), job, task, token or files.new_token()).run()
 
 
 if __name__ == "__main__":

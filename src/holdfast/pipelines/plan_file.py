@@ -18,8 +18,7 @@ from typing import Any
 
 from holdfast.core import config, kind
 from holdfast.core.adopt import adopt
-from holdfast.core.errors import ConfigError
-from holdfast.core.kind import unknown_key
+from holdfast.core.errors import ConfigError, unknown_key
 from holdfast.core.plan import Plan
 from holdfast.core.stage import Ref
 from holdfast.core.store import RESERVED, Record, Store

@@ -6,8 +6,7 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.core.errors import ConfigError, DamagedFile
-from holdfast.core.kind import unknown_key
+from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, unknown_key
 from holdfast.core.plan import Plan, Reader, Standing
 from holdfast.core.store import Record, Store
 
@@ -52,7 +51,7 @@ def standings_of(names: Sequence[str], store: Store) -> list[Standing]:
 def _all_records(store: Store, reader: Reader) -> list[Record]:
     found: list[Record] = []
     for record in store.records():
-        if isinstance(record, DamagedFile):
+        if isinstance(record, DamagedFile | UnreadableFile):
             warnings.warn(str(record), DamageWarning, stacklevel=2)
         else:
             found.append(record)

@@ -33,6 +33,7 @@ class Work:
         self.out = Path(environ["HOLDFAST_OUT"])
         self.directory = Path(environ["HOLDFAST_RECORD"])
         self.environ = environ
+        self.used = self._read_digests()
         self.record = self._read(key)
         self.kind: Kind = kind.load(self.record.stage.kind)
         self.params = self.kind.parse(self.record.stage.params)
@@ -45,11 +46,18 @@ class Work:
             )
         return record
 
+    def _read_digests(self) -> dict[str, str]:
+        """Of the inputs when this attempt began, by home."""
+        content = files.read_or_none(self.directory / "inputs.json", "record of inputs")
+        return dict(content["digests"]) if content else {}
+
     def run(self) -> int:
         """Do the work; the exit code is 0, or STOPPED if it saved its state on request."""
-        inputs = {name: home for name, (home, _) in self._inputs().items()}
+        inputs = self._inputs()
+        homes = {name: home for name, (home, _) in inputs.items()}
+        digests = {name: used["digest"] for name, (_, used) in inputs.items()}
         try:
-            self.kind.run(self.params, inputs, self._output())
+            self.kind.run(self.params, homes, self._output(digests))
         except Stopped as stopped:
             self._say("stopped", str(stopped))
             return STOPPED
@@ -74,7 +82,7 @@ class Work:
     def _say(self, outcome: str, reason: str) -> None:
         files.replace(self.directory / "result.json", files.encode({"outcome": outcome, "reason": reason}))
 
-    def _output(self) -> Output:
+    def _output(self, digests: Mapping[str, str]) -> Output:
         return Output(
             self.out,
             key=self.record.key,
@@ -83,6 +91,7 @@ class Work:
             record=self.directory,
             collections=self.store.collections,
             environ=self.environ,
+            input_digests=digests,
         )
 
     def _inputs(self) -> dict[str, tuple[Path, dict[str, str]]]:
@@ -107,6 +116,11 @@ class Work:
         problems = artifact.verify(home, manifest, digests=False)
         if problems:
             raise NotComplete(f"input {name} is damaged: {home}: {'; '.join(problems[:3])}")
+        then = self.used.get(os.path.join(record.home, ref.path) if ref.path else record.home)
+        if then is not None and then != manifest.digest:
+            raise NotComplete(
+                f"input {name} was rebuilt while it was used: {home}: {short(manifest.digest)} now, {short(then)} then"
+            )
         return home, {**ref.as_dict(), "digest": manifest.digest}
 
     def _check_adopted(self, name: str, home: Path, record: Record) -> str:

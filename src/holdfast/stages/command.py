@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
 from holdfast.core import kind
 from holdfast.core.kind import Kind
-from holdfast.core.stage import Ref, Stage
+from holdfast.core.stage import Ref
 
 
 class CommandParams(kind.Params):
@@ -34,9 +33,8 @@ class Command(Kind):
     loose = ("*.log", "logs/*", "wandb/*", "*tfevents*")
     Params = CommandParams
 
-    def stage(self, params: Mapping[str, Any], inputs: Mapping[str, Ref] | None = None) -> Stage:
-        """As for every kind, but a command may have any inputs."""
-        return Stage(self.name, self.version, self.parse(params).model_dump(mode="json"), dict(inputs or {}))
+    def check_inputs(self, given: Mapping[str, Ref]) -> None:
+        """A command may have any inputs."""
 
     def command(self, params: CommandParams, inputs: Mapping[str, Path], home: Path) -> list[str]:
         return [_fill(token, inputs, home) for token in params.command]

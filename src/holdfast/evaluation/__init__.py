@@ -1,0 +1,1 @@
+"""Evaluation: what rows say about a model, and how sure that is."""

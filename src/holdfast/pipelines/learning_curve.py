@@ -1,0 +1,147 @@
+"""The view of evaluated checkpoints: a table with intervals and paired gains, and a figure with bands.
+
+A view is a pure function of manifests and rows: it is replaced whenever what it shows changes, and nothing depends on
+it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import files
+from holdfast.core.store import Record, Store
+from holdfast.evaluation.statistics import Estimate, Rewards, accuracy, paired_gain, pooled_gain
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+"""Okabe and Ito's palette, told apart by colour-blind readers too."""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """An evaluation and what it evaluated: `run` is a training run, or None for the model that all runs start from."""
+
+    run: str | None
+    step: int
+    record: Record
+
+
+@dataclass(frozen=True)
+class Point:
+    """`gain` is over the starting model, on the same prompts; None for that model itself."""
+
+    run: str | None
+    step: int
+    accuracy: Estimate
+    gain: Estimate | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """All points, and the gain of the last checkpoints of all runs together."""
+
+    points: tuple[Point, ...]
+    final_gain: Estimate
+
+
+def read(evaluated: Sequence[Evaluated], store: Store) -> Curve:
+    """The curve of complete evaluations, of which one is the starting model's.
+
+    Raises:
+        StopIteration: the starting model was not evaluated.
+    """
+    rewards = {each.record.key: _rewards(store.home(each.record)) for each in evaluated}
+    base = rewards[next(each.record.key for each in evaluated if each.run is None)]
+    points = tuple(_point(each, rewards[each.record.key], base) for each in evaluated)
+    last = {each.run: each.record.key for each in sorted(evaluated, key=lambda each: each.step) if each.run is not None}
+    return Curve(points, pooled_gain(base, [rewards[key] for key in last.values()]))
+
+
+def _point(each: Evaluated, rewards: Rewards, base: Rewards) -> Point:
+    return Point(each.run, each.step, accuracy(rewards), paired_gain(base, rewards) if each.run else None)
+
+
+def _rewards(home: Path) -> dict[str, list[float]]:
+    rewards: dict[str, list[float]] = {}
+    with open(home / "rows.jsonl", encoding="utf-8") as rows:
+        for row in map(json.loads, rows):
+            rewards.setdefault(row["id"], []).append(row["reward"])
+    return rewards
+
+
+def lines(curve: Curve) -> list[str]:
+    """The table as text."""
+    rows = [("run", "step", "accuracy", "95% interval", "gain over start", "95% interval")]
+    rows += [
+        (
+            point.run or "start",
+            str(point.step),
+            f"{point.accuracy.value:.3f}",
+            _interval(point.accuracy),
+            f"{point.gain.value:+.3f}" if point.gain else "",
+            _interval(point.gain, "+") if point.gain else "",
+        )
+        for point in sorted(curve.points, key=lambda point: (point.run or "", point.step))
+    ]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    gain = curve.final_gain
+    runs = len({point.run for point in curve.points} - {None})
+    says = f"paired gain of {runs} runs at their last step: {gain.value:+.3f}, 95% interval {_interval(gain, '+')}"
+    return [*table, "", f"{says}, {gain.n_prompts} prompts"]
+
+
+def _interval(estimate: Estimate, sign: str = "") -> str:
+    return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
+
+
+def as_rows(curve: Curve) -> list[dict[str, Any]]:
+    """The table as data."""
+    return [
+        {
+            "run": point.run,
+            "step": point.step,
+            "accuracy": point.accuracy._asdict(),
+            "gain": point.gain._asdict() if point.gain else None,
+        }
+        for point in curve.points
+    ]
+
+
+def draw(curve: Curve, path: Path, title: str) -> None:
+    """Write the figure as PNG, atomically: accuracy over steps, a line and its 95% band for each run."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.0), dpi=160, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    start = next(point for point in curve.points if point.run is None)
+    runs = sorted({point.run for point in curve.points if point.run})
+    for run, colour in zip(runs, COLOURS * len(runs), strict=False):
+        _draw_run(axes, [start, *(point for point in curve.points if point.run == run)], run, colour)
+    axes.set(xlabel="optimizer step", ylabel="accuracy on held-out problems", ylim=(0, 1), title=title)
+    axes.set_xlim(left=0)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right", frameon=False)
+    temporary = path.with_name(f"{files.TEMPORARY}{files.new_token()}.png")
+    figure.savefig(temporary)
+    temporary.replace(path)
+
+
+def _draw_run(axes: Any, points: Iterable[Point], label: str, colour: str) -> None:
+    ordered = sorted(points, key=lambda point: point.step)
+    steps = [point.step for point in ordered]
+    axes.fill_between(
+        steps,
+        [point.accuracy.low for point in ordered],
+        [point.accuracy.high for point in ordered],
+        color=colour,
+        alpha=0.18,
+        linewidth=0,
+    )
+    axes.plot(steps, [point.accuracy.value for point in ordered], "o-", color=colour, label=label, markersize=4)

@@ -1,0 +1,1 @@
+"""Training: the tiny model, its supervised warm-up, and GRPO on TRL."""

@@ -1,0 +1,110 @@
+"""Counts the boundaries of durable writes in a process, and ends it with SIGKILL at one of them.
+
+Python imports a module of this name at its start, so that putting this directory on PYTHONPATH reaches every process of
+a run, the frozen supervisor included. Below CRASH_ROOT, each os.write, fsync, link, rename, replace, symlink, mkdir,
+unlink and syncfs is one boundary.
+
+    CRASH_ROOT   only paths below it count; nothing happens without it
+    CRASH_ROLE   only in processes of this role: submit, runner, supervisor, run, finish
+    CRASH_LIST   append a line "role number operation path" per boundary to this file
+    CRASH_AT     N.before or N.after: die there, once per CRASH_ONCE (a file that must not exist yet)
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+BY_PATH = {"link": 1, "rename": 1, "replace": 1, "symlink": 1, "mkdir": 0, "unlink": 0}
+"""Which argument is the path that changes."""
+BY_FILE = ("write", "fsync")
+
+
+def role(arguments: list[str]) -> str:
+    """Which of the processes of a run this is."""
+    if "holdfast.stages" in arguments:
+        return arguments[arguments.index("holdfast.stages") + 1]
+    for number, argument in enumerate(arguments):
+        if argument.endswith("supervisor.pyz"):
+            return "runner" if len(arguments) == number + 2 else "supervisor"
+    return "submit" if any("holdfast.cli.main" in argument for argument in arguments) else "other"
+
+
+class Boundaries:
+    """The count of this process."""
+
+    def __init__(self, environ: Mapping[str, str], role: str) -> None:
+        self.root = environ["CRASH_ROOT"]
+        self.role = role
+        self.list = environ.get("CRASH_LIST", "")
+        number, _, self.when = environ.get("CRASH_AT", "").partition(".")
+        self.at = int(number or -1)
+        self.once = environ.get("CRASH_ONCE", "")
+        self.count = 0
+        self.write, self.open, self.link = os.write, os.open, os.link
+
+    def install(self) -> None:
+        """Put the counting calls in the place of the real ones."""
+        for name, position in BY_PATH.items():
+            setattr(os, name, self.counted(name, getattr(os, name), functools.partial(self.path_of, position)))
+        for name in BY_FILE:
+            setattr(os, name, self.counted(name, getattr(os, name), self.path_of_file))
+        library = ctypes.CDLL
+        boundaries = self
+
+        class Library(library):  # type: ignore[misc, valid-type]  # a subclass of what the variable holds
+            def __getattr__(self, name: str) -> Any:
+                function = super().__getattr__(name)
+                counted = boundaries.counted("syncfs", function, boundaries.path_of_file)
+                return counted if name == "syncfs" else function
+
+        ctypes.CDLL = Library  # type: ignore[misc]  # on purpose
+
+    def counted(self, name: str, real: Callable[..., Any], path_of: Callable[..., str]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            path = path_of(*arguments)
+            if not path.startswith(self.root):
+                return real(*arguments, **named)
+            number, self.count = self.count, self.count + 1
+            if self.list:
+                self.note(number, name, path)
+            self.crash(number, "before")
+            try:
+                return real(*arguments, **named)
+            finally:
+                self.crash(number, "after")
+
+        return call
+
+    def path_of(self, position: int, *arguments: Any) -> str:
+        return os.path.abspath(os.fsdecode(arguments[position]))
+
+    def path_of_file(self, fd: int, *_: Any) -> str:
+        try:
+            return os.readlink(f"/proc/self/fd/{fd}")
+        except OSError:
+            return ""
+
+    def note(self, number: int, name: str, path: str) -> None:
+        fd = self.open(self.list, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+        self.write(fd, f"{self.role} {number} {name} {path.removeprefix(self.root)}\n".encode())
+        os.close(fd)
+
+    def crash(self, number: int, when: str) -> None:
+        if (number, when) != (self.at, self.when):
+            return
+        if self.once:
+            try:
+                os.close(self.open(self.once, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                return
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if os.environ.get("CRASH_ROOT") and os.environ.get("CRASH_ROLE", role(sys.orig_argv)) == role(sys.orig_argv):
+    Boundaries(os.environ, role(sys.orig_argv)).install()
