@@ -62,7 +62,7 @@ def records(count: int) -> list[Record]:
 
 
 def prepare(directory: Path, count: int) -> None:
-    """Write `plan.yaml` and a root in which half of the plan is complete, and of the rest every tenth was stopped once."""
+    """Write `plan.yaml` and a root in which half of it is complete; of the rest every tenth was stopped once."""
     directory.mkdir(parents=True)
     stages = describe(count)
     (directory / "plan.yaml").write_text(as_yaml(stages))

@@ -15,7 +15,7 @@ from tests.runs import REPOSITORY, claims, environment, hold, status, submit, wa
 
 CRASH = REPOSITORY / "tests" / "faults" / "crash.py"
 SHIM = REPOSITORY / "tests" / "faults" / "shim"
-EVERY = 1 if os.environ.get("HOLDFAST_SOAK") else 9
+EVERY = 1 if os.environ.get("HOLDFAST_SOAK") else 4
 """Of the boundaries of a whole run, whose processes start slowly, every how manieth is crashed at."""
 STAGES = {
     "first": {"kind": "command", "params": {"command": ["sh", "-c", "echo first > {out}/x"], "makes": ["x"]}},
@@ -56,8 +56,8 @@ def boundaries_of_a_run(directory: Path) -> list[tuple[str, int]]:
     for line in listing.read_text().splitlines():
         role, number, *_ = line.split()
         seen[role] = max(seen[role], int(number) + 1)
-    assert set(seen) >= {"runner", "supervisor", "run", "finish"}, seen
-    return [(role, number) for role in seen if role != "submit" for number in range(seen[role])]
+    assert set(seen) >= {"runner", "supervisor", "finish"}, seen
+    return [(role, number) for role in seen if role != "other" for number in range(seen[role])]
 
 
 def shim(root: Path, **variables: str) -> dict[str, str]:

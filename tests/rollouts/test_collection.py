@@ -84,6 +84,12 @@ def test_rows_survive_the_process_at_once(tmp_path: Path) -> None:
 
 def test_another_model_environment_or_sampling_is_another_collection() -> None:
     base: dict[str, Any] = {"environment": "e", "version": 1, "model": "m", "sampling": {"t": 1.0}, "template": "x"}
-    others = [{"version": 2}, {"model": "n"}, {"sampling": {"t": 0.5}}, {"template": "y"}, {"environment": "f"}]
+    others: list[dict[str, Any]] = [
+        {"version": 2},
+        {"model": "n"},
+        {"sampling": {"t": 0.5}},
+        {"template": "y"},
+        {"environment": "f"},
+    ]
     keys = {row_key(**base), *(row_key(**{**base, **other}) for other in others)}
     assert len(keys) == 6

@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.tiny import make_output, write_tiny
 
 from holdfast.core.artifact import digest_of
 from holdfast.core.errors import UserError
 from holdfast.stages.convert import Convert
-from tests.tiny import make_output, write_tiny
 
 pytestmark = pytest.mark.train
 KIND = Convert()

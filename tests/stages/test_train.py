@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tiny import make_output, write_tiny
 
 from holdfast.core import artifact
 from holdfast.core.errors import ConfigError, Stopped
 from holdfast.stages.train import Train
-from tests.tiny import make_output, write_tiny
 
 pytestmark = pytest.mark.train
 KIND = Train()

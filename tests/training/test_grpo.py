@@ -1,4 +1,4 @@
-"""A run that was stopped must end with the weights of one that was not: otherwise no comparison of runs means anything."""
+"""A stopped run ends with the weights of one that was not: without that no comparison of runs means anything."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.tiny import write_tiny
 
 from holdfast.core.artifact import digest_of
-from holdfast.environments import load_environment
+from holdfast.environments.addition import Addition, AdditionSettings
 from holdfast.training.grpo import GrpoSettings, Hooks, draw_order, read_info, train_grpo
-from tests.tiny import write_tiny
 
 pytestmark = pytest.mark.train
 STEPS = 6
@@ -28,6 +28,13 @@ SETTINGS = GrpoSettings(
     kl_weight=0.0,
 )
 Log = list[tuple[int, dict[str, float]]]
+
+
+class Digits(Addition):
+    """Worth the more, the more sevens: unlike a right sum, something that an untrained model finds now and then."""
+
+    def reward(self, prompt_id: str, completion: str) -> float:
+        return completion.count("7") + completion.count("3") / 2
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,7 +65,7 @@ def train(model: Path, directory: Path, stop_at: int, checkpoint: Path | None = 
         log.append((step, {name: value for name, value in values.items() if name != "step_seconds"}))
 
     hooks = Hooks(save=save, should_save=lambda step: False, should_stop=lambda step: step >= stop_at, log=note)
-    environment = load_environment("addition", {"split": "train", "count": 6})
+    environment = Digits(AdditionSettings(split="train", count=6))
     assert train_grpo(SETTINGS, environment, model, hooks, checkpoint) == min(stop_at, STEPS)
     return log
 
@@ -76,7 +83,9 @@ def test_a_run_stopped_twice_ends_bit_for_bit_like_one_that_never_was(model: Pat
     parts += train(model, tmp_path / "parts", STEPS, tmp_path / "parts" / "step_3")
     assert digests(tmp_path / "parts" / "step_6") == digests(tmp_path / "whole" / "step_6")
     assert parts == whole
+    assert digests(tmp_path / "parts" / "step_3") != digests(tmp_path / "whole" / "step_6")
     assert [step for step, _ in whole] == list(range(1, STEPS + 1))
+    assert all(values["grad_norm"] > 0 for _, values in whole), "without a gradient every run is like every other"
     assert {"reward", "loss", "entropy", "completion_length"} <= whole[0][1].keys()
 
 

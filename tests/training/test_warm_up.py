@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.tiny import one_thread, wait_for
 
 from holdfast.core.artifact import digest_of
 from holdfast.training.warm_up import draw_batch
-from tests.tiny import one_thread, wait_for
 
 pytestmark = pytest.mark.train
 SMALL = ["--steps", "40", "--batch", "16", "--hidden", "32", "--layers", "1", "--save-every", "10", "--seed", "5"]

@@ -81,11 +81,12 @@ def _do(title: str, experiment: Experiment, store: Store, placement: Placement, 
 
 
 def _show(experiment: Experiment, store: Store, reused: int) -> int:
-    from holdfast.pipelines import learning_curve
+    from holdfast.pipelines import learning_curve, quickstart
 
     curve = learning_curve.read(experiment.evaluated, store)
     figure = store.root / "quickstart.png"
-    learning_curve.draw(curve, figure, "GRPO on two-digit addition: 0.6M parameters, one CPU")
+    title = "GRPO on two-digit addition: 0.6M parameters, no GPU"
+    learning_curve.draw(curve, figure, title, {quickstart.HALF: "stopped, evaluated, resumed"})
     total = len(experiment.records)
     print("\n".join(learning_curve.lines(curve)))
     print()

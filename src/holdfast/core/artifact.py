@@ -22,6 +22,8 @@ from holdfast.core import files
 from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile
 
 MANIFEST = ".holdfast.json"
+METRICS = "metrics.jsonl"
+"""Written by every kind, with times in it: verified like other files, but not part of what the contents are."""
 FIELDS: Mapping[str, type] = {"key": str, "digest": str, "files": list}
 OPTIONAL: Mapping[str, type] = {"path": str, "attempt": int, "inputs": dict, "inner": list}
 
@@ -127,7 +129,7 @@ def seal(directory: Path, description: Mapping[str, Any], loose: Iterable[str] =
         else:
             listed.append(_describe(directory / path, path, any(fnmatch.fnmatch(path, glob) for glob in patterns)))
     _sync_directories(directory)
-    sealed = sorted(file for file in listed if file.digest is not None)
+    sealed = sorted(file for file in listed if file.digest is not None and file.path != METRICS)
     digest = hashlib.sha256(json.dumps([sealed, inner]).encode()).hexdigest()
     return Manifest(
         {

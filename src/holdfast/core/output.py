@@ -50,7 +50,7 @@ class Output:
             {"step": step, "name": name, "value": value, "time": now, "attempt": self.attempt}
             for name, value in values.items()
         ]
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+        with open(self.path / artifact.METRICS, "a", encoding="utf-8") as file:
             file.write("".join(json.dumps(row) + "\n" for row in rows))
 
     def progress(self, done: int, total: int, unit: str) -> None:

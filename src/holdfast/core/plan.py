@@ -127,6 +127,7 @@ class Reader:
             return self._damaged(record, str(error))
         if manifest and manifest.key == record.key:
             return self._complete(record, manifest)
+        self._digests[Ref(record.key)] = None  # so that what takes it in does not look again
         if manifest and self._is_older(manifest.key, record):
             return Standing(
                 record,
@@ -185,8 +186,10 @@ class Reader:
     def _claimed(self, record: Record) -> Standing | None:
         last = self._newest(record)
         place = attempt.newest(self.store.queued(record.key))
-        if last and last.ending() is None:
-            return self._unfinished(record, last)
+        ending = last.ending() if last else None
+        verdict = attempt.judge(last, self.census) if last and ending is None else None
+        if verdict and verdict.life is not Life.DEAD:
+            return Standing(record, State.RUNNING, verdict.reason, last, last.n, verdict.life is Life.UNKNOWN)
         if place and not (last and last.job == place.job):
             ending = place.ending()
             if ending:

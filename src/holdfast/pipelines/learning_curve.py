@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,8 +111,11 @@ def as_rows(curve: Curve) -> list[dict[str, Any]]:
     ]
 
 
-def draw(curve: Curve, path: Path, title: str) -> None:
-    """Write the figure as PNG, atomically: accuracy over steps, a line and its 95% band for each run."""
+def draw(curve: Curve, path: Path, title: str, marks: Mapping[int, str]) -> None:
+    """Write the figure as PNG, atomically: accuracy over steps, a line and its 95% band for each run.
+
+    `marks` are steps at which something happened, and what.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -123,6 +126,9 @@ def draw(curve: Curve, path: Path, title: str) -> None:
     runs = sorted({point.run for point in curve.points if point.run})
     for run, colour in zip(runs, COLOURS * len(runs), strict=False):
         _draw_run(axes, [start, *(point for point in curve.points if point.run == run)], run, colour)
+    for step, words in marks.items():
+        axes.axvline(step, color="0.4", linestyle=":", linewidth=1)
+        axes.annotate(words, (step, 0.97), xytext=(4, 0), textcoords="offset points", color="0.4", fontsize=8, va="top")
     axes.set(xlabel="optimizer step", ylabel="accuracy on held-out problems", ylim=(0, 1), title=title)
     axes.set_xlim(left=0)
     axes.grid(alpha=0.25)

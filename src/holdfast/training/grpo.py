@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 import random
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -77,7 +78,9 @@ def train_grpo(
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    with tempfile.TemporaryDirectory(prefix="holdfast-grpo-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="holdfast-grpo-") as scratch, warnings.catch_warnings():
+        # TRL 1.16 asks for gradient checkpointing by a name that transformers 5.23 is about to drop.
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing.*", category=FutureWarning)
         trainer = _make_trainer(settings, environment, model_path, hooks, Path(scratch))
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=_as_trainer_checkpoint(checkpoint, Path(scratch)) if checkpoint else None)
