@@ -27,9 +27,8 @@ HERE = Path(__file__).resolve().parent
 HOLDFAST = "import sys; sys.argv[0] = 'holdfast'; from holdfast.cli.main import main; sys.exit(main())"
 STILL_OWED = 3
 NOTE = (
-    "CPU seconds count the whole process. Half of the stages are complete, with 20 files each; Snakemake's jobs have one "
-    "file each, and half of them are done. "
-    "Peak memory below 16 MB is that of the program that measures."
+    "CPU seconds count the whole process. Half of the stages are complete, with 20 files each; Snakemake's jobs have "
+    "one file each, and half of them are done. Peak memory below 16 MB is that of the program that measures."
 )
 BARE = "import argparse; p = argparse.ArgumentParser(); p.add_argument('file'); p.add_argument('--dry'); p.parse_args()"
 HYDRA = """\

@@ -82,7 +82,7 @@ def submit(root: Path, plan: Path, *again: str, env: Mapping[str, str] | None = 
 
 def write_plan(path: Path, stages: Mapping[str, Any]) -> Path:
     """A plan file: JSON is YAML."""
-    path.write_text(json.dumps({"stages": stages}))
+    path.write_text(json.dumps({"stages": stages}, ensure_ascii=False))
     return path
 
 

@@ -11,24 +11,25 @@ import os
 import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "shim"))
 
-from sitecustomize import Boundaries  # noqa: E402
+from sitecustomize import Boundaries
 
-from holdfast.core import artifact, attempt, files  # noqa: E402
-from holdfast.core.attempt import Life  # noqa: E402
-from holdfast.core.job import Job  # noqa: E402
-from holdfast.core.kind import load  # noqa: E402
-from holdfast.core.output import Output  # noqa: E402
-from holdfast.core.plan import Plan, Reader, State, standings  # noqa: E402
-from holdfast.core.stage import Ref  # noqa: E402
-from holdfast.core.store import Record, Store  # noqa: E402
-from holdfast.execute import stop  # noqa: E402
-from holdfast.execute.submit import Placement, submit  # noqa: E402
+from holdfast.core import artifact, attempt, files
+from holdfast.core.attempt import Life
+from holdfast.core.job import Job
+from holdfast.core.kind import load
+from holdfast.core.output import Output
+from holdfast.core.plan import Plan, Reader, State, standings
+from holdfast.core.stage import Ref
+from holdfast.core.store import Record, Store
+from holdfast.execute import stop
+from holdfast.execute.submit import Placement, submit
 
 KEY = "k" * 64
 CONTENTS = {"weights.bin": b"w" * 70000, "inner/config.json": b"{}"}
@@ -73,6 +74,14 @@ def publish_sealed(root: Path) -> None:
 def sealed_is_whole_or_absent(root: Path) -> None:
     if os.path.lexists(root / "runs" / "home"):
         check_whole(root / "runs" / "home")
+
+
+def sealed_is_whole(root: Path) -> None:
+    check_whole(root / "runs" / "home")
+
+
+def home_is_whole(root: Path) -> None:
+    check_whole(root / "home")
 
 
 def publish_in_place(root: Path) -> None:
@@ -126,7 +135,14 @@ def checkpoint(root: Path) -> None:
 def output(root: Path) -> Output:
     record = root / "record"
     return Output(
-        root / "home", key=KEY, attempt=1, token="t" * 16, record=record, collections=root / "c", environ={}, input_digests={}
+        root / "home",
+        key=KEY,
+        attempt=1,
+        token="t" * 16,
+        record=record,
+        collections=root / "c",
+        environ={},
+        input_digests={},
     )
 
 
@@ -224,8 +240,12 @@ def is_lost(root: Path) -> None:
 
 
 SCENARIOS = {
-    "publish_sealed": Scenario(nothing, publish_sealed, sealed_is_whole_or_absent, lambda r: check_whole(r / "runs/home")),
-    "publish_in_place": Scenario(nothing, publish_in_place, manifest_is_whole_or_absent, lambda r: check_whole(r / "home")),
+    "publish_sealed": Scenario(
+        nothing, publish_sealed, sealed_is_whole_or_absent, lambda r: check_whole(r / "runs/home")
+    ),
+    "publish_in_place": Scenario(
+        nothing, publish_in_place, manifest_is_whole_or_absent, lambda r: check_whole(r / "home")
+    ),
     "claim": Scenario(nothing, take, claims_are_whole_and_dead, nothing),
     "exit_record": Scenario(take, end, ending_is_whole_or_absent, ended),
     "checkpoint": Scenario(lambda r: (r / "record").mkdir(), checkpoint, checkpoints_verify, one_checkpoint),
@@ -242,12 +262,12 @@ def fork(work: Callable[[], None]) -> int:
     if pid == 0:
         try:
             work()
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-            os._exit(1)
-        os._exit(0)
+        finally:
+            # Also after an error, which is printed here: this is a copy of the process, and must not go on as it does.
+            failed = sys.exc_info()[0] is not None
+            if failed:
+                traceback.print_exc()
+            os._exit(failed)
     return os.waitpid(pid, 0)[1]
 
 

@@ -1,4 +1,4 @@
-"""A crash at any write, fsync, link, rename, mkdir, symlink or unlink loses nothing and leaves nothing half-believed."""
+"""A crash at any write, fsync, link, rename, mkdir or unlink loses nothing and leaves nothing half-believed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from tests.runs import REPOSITORY, claims, environment, hold, status, submit, wait_until, write_plan
 
 CRASH = REPOSITORY / "tests" / "faults" / "crash.py"

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.runs import hold, processes_of, python, submit, wait_until, write_plan
 
 from holdfast.core import artifact
 from holdfast.core.store import Store
-from tests.runs import hold, processes_of, python, submit, write_plan
 
 KILLS_PER_ROOT = 5
 ROOTS = 200 if os.environ.get("HOLDFAST_SOAK") else 10
@@ -101,4 +101,4 @@ def check_results(directory: Path, root: Path) -> None:
         manifest = artifact.holds(root / name, store.find(name).key)
         assert manifest and artifact.verify(root / name, manifest, digests=True) == []
         assert len(list((root / name).glob(f"**/{artifact.MANIFEST}"))) == 1
-    assert processes_of(root) == {}, "nothing is left running"
+    wait_until(lambda: not processes_of(root), 10)

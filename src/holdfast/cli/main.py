@@ -15,6 +15,9 @@ from holdfast.core.errors import UserError
 
 VERBS = ("quickstart", "run", "status", "logs", "why", "cancel", "rm", "gc")
 
+NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
+"""What a disk refuses is for its owner to mend, not a fault of ours that a traceback would explain."""
+
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all verbs."""
@@ -83,5 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader of our output went away (`holdfast status | head`): keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.errno not in NOT_OURS:
+            raise
+        print(f"error: {error.strerror}: {error.filename or options.root}", file=sys.stderr)
+        print("\nhint: look at its owner, its mode and the space that is left: ls -ld and df", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130

@@ -32,8 +32,11 @@ def adopt(store: Store, path: Path) -> Record:
     return Record(Stage(ADOPTED, 1, {"fingerprint": fingerprint(store, location)}), location.name, str(location))
 
 
-def fingerprint(store: Store, directory: Path) -> str:
-    """Of the contents: names and digests of all files below, hidden ones and our manifest excepted."""
+def fingerprint(store: Store, directory: Path, *, remember: bool = False) -> str:
+    """Of the contents: names and digests of all files below, hidden ones and our manifest excepted.
+
+    Only with `remember` is the answer kept: a planner looks and writes nothing.
+    """
     cache = store.adopted / f"{hashlib.sha256(str(directory).encode()).hexdigest()[:32]}.json"
     seen = _states(directory)
     try:
@@ -45,7 +48,7 @@ def fingerprint(store: Store, directory: Path) -> str:
     digests = {name: artifact.digest_of(directory / name) for name in sorted(seen)}
     found = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     # A file written within the last two seconds could change again without a visible change of its times.
-    if all(time.time_ns() - max(state[2:]) > 2_000_000_000 for state in seen.values()):
+    if remember and all(time.time_ns() - max(state[2:]) > 2_000_000_000 for state in seen.values()):
         files.make_directories(cache.parent)
         files.replace(cache, files.encode({"path": str(directory), "files": seen, "fingerprint": found}))
     return found

@@ -40,8 +40,11 @@ def read(path: Path, trail: tuple[Path, ...] = ()) -> dict[str, Any]:
         )
     content = _read_file(path)
     parents = content.pop(DEFAULTS, [])
+    parents = [parents] if isinstance(parents, str) else parents
+    if not isinstance(parents, list) or not all(isinstance(parent, str) for parent in parents):
+        raise ConfigError(f"defaults of {path} are {parents!r}, expected a path or a list of paths", f"edit {path}")
     merged: dict[str, Any] = {}
-    for parent in [parents] if isinstance(parents, str) else parents:
+    for parent in parents:
         merged = merge(merged, read(location.parent / parent, (*trail, location)))
     return merge(merged, content)
 
@@ -128,8 +131,17 @@ def _check_presence(config: dict[str, Any], keys: list[str], token: str, *, want
 def _with(config: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
     if len(keys) == 1:
         return {**config, keys[0]: value}
+    return {**config, keys[0]: _with(_section(config, keys), keys[1:], value)}
+
+
+def _section(config: dict[str, Any], keys: list[str]) -> dict[str, Any]:
     below = config.get(keys[0])
-    return {**config, keys[0]: _with(below if isinstance(below, dict) else {}, keys[1:], value)}
+    if below is not None and not isinstance(below, dict):
+        raise ConfigError(
+            f"config has no `{'.'.join(keys)}`: `{keys[0]}` is {below!r}, not a section",
+            f"to replace it: {keys[0]}=...",
+        )
+    return below or {}
 
 
 def _without(config: dict[str, Any], keys: list[str], token: str) -> dict[str, Any]:
@@ -138,7 +150,7 @@ def _without(config: dict[str, Any], keys: list[str], token: str) -> dict[str, A
         raise ConfigError(f"{error}, so {token} takes nothing out", error.hint)
     if len(keys) == 1:
         return {key: value for key, value in config.items() if key != keys[0]}
-    return {**config, keys[0]: _without(config[keys[0]], keys[1:], token)}
+    return {**config, keys[0]: _without(_section(config, keys), keys[1:], token)}
 
 
 def value_of(text: str) -> Any:
@@ -147,6 +159,8 @@ def value_of(text: str) -> Any:
 
     from holdfast.core import yaml_text
 
+    if "\n" in text or text.startswith("#") or " #" in text:
+        return text  # nobody types a comment into an override, and what stands behind a line's end would be lost
     try:
         return yaml_text.parse(f"value: {text}")["value"]
     except YAMLError:

@@ -128,7 +128,8 @@ def _canonical(params: BaseModel) -> dict[str, Any]:
 
 
 def _explain(error: ValidationError, kind: str, known: list[str]) -> ConfigError:
-    first = error.errors()[0]
+    # A misspelt key is reported before the required one that it was meant to be.
+    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
     where = ".".join(map(str, first["loc"])) or "params"
     if first["type"] == "extra_forbidden":
         return unknown_key(where, known, f"kind {kind}")

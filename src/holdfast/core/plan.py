@@ -185,32 +185,30 @@ class Reader:
 
     def _claimed(self, record: Record) -> Standing | None:
         last = self._newest(record)
-        place = attempt.newest(self.store.queued(record.key))
-        ending = last.ending() if last else None
-        verdict = attempt.judge(last, self.census) if last and ending is None else None
-        if verdict and verdict.life is not Life.DEAD:
+        if last is None:
+            return self._waiting(record, None)
+        if last.ending():
+            return self._waiting(record, last) or self._ended(record, last)
+        verdict = attempt.judge(last, self.census)
+        if verdict.life is not Life.DEAD:
             return Standing(record, State.RUNNING, verdict.reason, last, last.n, verdict.life is Life.UNKNOWN)
-        if place and not (last and last.job == place.job):
-            ending = place.ending()
-            if ending:
-                return Standing(record, State.OWED, ending["reason"], last, last.n if last else 0)
-            if self._will_run(place):
-                return Standing(record, State.QUEUED, f"waits in job {place.job}", place, last.n if last else 0)
-        return self._ended(record, last) if last else None
+        died = f"attempt {last.n} died: {verdict.reason}{_reached(last)}"
+        return self._waiting(record, last) or Standing(record, State.OWED, died, last, last.n)
+
+    def _waiting(self, record: Record, last: Claim | None) -> Standing | None:
+        """In a queue, or dropped from it, since the newest attempt."""
+        place = attempt.newest(self.store.queued(record.key))
+        if place is None or (last and last.job == place.job):
+            return None
+        done = last.n if last else 0
+        if ending := place.ending():
+            return Standing(record, State.OWED, ending["reason"], last, done)
+        if job.life(self.store.job(place.job), place, self.census).life is Life.DEAD:
+            return None
+        return Standing(record, State.QUEUED, f"waits in job {place.job}", place, done)
 
     def _newest(self, record: Record) -> Claim | None:
         return attempt.newest(f"{self.store.stages}/{record.key}/attempts")
-
-    def _will_run(self, place: Claim) -> bool:
-        return job.life(self.store.job(place.job), place, self.census).life is not Life.DEAD
-
-    def _unfinished(self, record: Record, last: Claim) -> Standing:
-        verdict = attempt.judge(last, self.census)
-        if verdict.life is Life.DEAD:
-            return Standing(
-                record, State.OWED, f"attempt {last.n} died: {verdict.reason}{_reached(last)}", last, last.n
-            )
-        return Standing(record, State.RUNNING, verdict.reason, last, last.n, verdict.life is Life.UNKNOWN)
 
     def _ended(self, record: Record, last: Claim) -> Standing:
         ending = last.ending() or {}

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
@@ -198,18 +198,41 @@ def carriers_of(token: str, spare: Iterable[int] = ()) -> list[int]:
     return [pid for pid in carriers().get(token, []) if pid not in spared]
 
 
+def descendants(ancestor: int) -> list[int]:
+    """Every living process below this one in the tree (Linux only): also those that cleared their environment."""
+    children: dict[int, list[int]] = {}
+    for pid in _pids() if LINUX else []:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/stat", "rb") as file:
+            state, parent, *_ = file.read().rpartition(b")")[2].split()
+            if state not in (b"Z", b"X"):
+                children.setdefault(int(parent), []).append(pid)
+    found: list[int] = []
+    todo = [ancestor]
+    while todo:
+        below = children.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
 def end_carriers(token: str, grace: float, spare: Iterable[int] = ()) -> list[int]:
-    """End every process that carries `token`: SIGTERM, then SIGKILL after `grace` seconds, until none is left.
+    """End every process that carries `token`; see `end_found`."""
+    spared = tuple(spare)
+    return end_found(lambda: carriers_of(token, spared), grace)
+
+
+def end_found(find: Callable[[], list[int]], grace: float) -> list[int]:
+    """End every process that `find` finds: SIGTERM, then SIGKILL after `grace` seconds, until none is left.
 
     Returns the pids that were ended. Processes may fork while they are being ended, and a child whose parent ends can
     be missed by a single look at the list: hence the loop, until nothing was seen twice in a row.
 
     Raises:
-        PermissionError: a process of another user carries it.
+        PermissionError: one of them belongs to another user.
     """
     ended: set[int] = set()
     deadline = time.monotonic() + grace
-    while pids := carriers_of(token, spare) or carriers_of(token, spare):
+    while pids := find() or find():
         force = time.monotonic() >= deadline
         for pid in pids:
             if force or pid not in ended:

@@ -200,7 +200,11 @@ def _needs(record: Record, reader: Reader) -> Iterator[Mapping[str, str]]:
     for ref in record.stage.inputs.values():
         supplier = reader.record_of(ref)
         if supplier and supplier.stage.kind != ADOPTED:
-            yield {"home": os.path.join(supplier.home, ref.path), "key": ref.key, "path": ref.path}
+            yield {
+                "home": f"{supplier.home}/{ref.path}" if ref.path else supplier.home,
+                "key": ref.key,
+                "path": ref.path,
+            }
 
 
 def _take_places(submitted: Job, wanted: Plan, taken: Iterable[Standing], store: Store) -> Job:

@@ -32,6 +32,7 @@ TICK = 0.1
 LOOK = 1.0
 RENEWAL_LIMIT = 30.0
 SERVICE_STARTS = 3
+DISK_LEFT = 65536
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,8 @@ class Supervisor:
 
     def _end_all(self, grace: float) -> list[int]:
         """End everything of this attempt but ourselves; returns what was still running."""
-        return process.end_carriers(self.token, grace, spare=[os.getpid()])
+        me = os.getpid()
+        return process.end_found(lambda: [*process.carriers_of(self.token, [me]), *process.descendants(me)], grace)
 
     def _environment(self, claim: Claim, out: Path, devices: list[str]) -> dict[str, str]:
         own = {
@@ -185,8 +187,13 @@ class Supervisor:
         if result:
             return Ending(result["outcome"], result["reason"], code)
         told = diagnosis.telling_line(files.read_tail(claim.output))
-        words = diagnosis.exit_words(code)
+        words = diagnosis.exit_words(code) + self._disk_words()
         return Ending("failed", f"{told} ({words})" if told else words, code)
+
+    def _disk_words(self) -> str:
+        """What a program cannot say in its log once the disk is full."""
+        disk = os.statvfs(self.root)
+        return f"; no space is left on the disk of {self.root}" if disk.f_bavail * disk.f_frsize < DISK_LEFT else ""
 
     def _publish(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], left: list[int]) -> Ending:
         """Have the submitter's interpreter judge whether the stage is done, and publish it."""
@@ -321,7 +328,6 @@ class Heartbeat:
                 raise Interrupted(
                     "failed", f"could not renew its claim for {RENEWAL_LIMIT:.0f} s: {error.strerror}"
                 ) from None
-
 
     def check(self) -> None:
         """Whether the claim is still ours.

@@ -81,7 +81,7 @@ class _Reading:
 
     def _entry(self, name: str) -> Mapping[str, Any]:
         entry = self.stages[name]
-        if not NAME.fullmatch(name) or name.startswith("."):
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name[0] == "." or len(name.encode()) > 120:
             raise ConfigError(
                 f"stage name {name!r} cannot be a directory's name", "use letters, digits and . _ + % @ -"
             )
@@ -89,7 +89,14 @@ class _Reading:
             raise ConfigError(f"stage `{name}` has no kind: it holds {entry!r}", f"kinds: {', '.join(kind.SHIPPED)}")
         for key in entry:
             if key not in FIELDS:
-                raise unknown_key(key, list(FIELDS), f"stage `{name}`")
+                raise unknown_key(str(key), list(FIELDS), f"stage `{name}`")
+        gpus = entry.get("gpus") or 0
+        if type(gpus) is not int or gpus < 0:
+            raise ConfigError(f"stage `{name}`: gpus is {gpus!r}, expected a number from 0", "write `gpus: 1`")
+        if not isinstance(entry.get("inputs") or {}, dict):
+            raise ConfigError(
+                f"stage `{name}`: inputs is {entry['inputs']!r}, expected a mapping", "write `inputs: {name: stage}`"
+            )
         return entry
 
     def _ref(self, text: Any, name: str, trail: tuple[str, ...]) -> Ref:

@@ -116,7 +116,7 @@ class Work:
         problems = artifact.verify(home, manifest, digests=False)
         if problems:
             raise NotComplete(f"input {name} is damaged: {home}: {'; '.join(problems[:3])}")
-        then = self.used.get(os.path.join(record.home, ref.path) if ref.path else record.home)
+        then = self.used.get(f"{record.home}/{ref.path}" if ref.path else record.home)
         if then is not None and then != manifest.digest:
             raise NotComplete(
                 f"input {name} was rebuilt while it was used: {home}: {short(manifest.digest)} now, {short(then)} then"
@@ -125,7 +125,7 @@ class Work:
 
     def _check_adopted(self, name: str, home: Path, record: Record) -> str:
         planned = str(record.stage.params["fingerprint"])
-        found = fingerprint(self.store, home)
+        found = fingerprint(self.store, home, remember=True)
         if found != planned:
             raise NotComplete(
                 f"input {name} changed since it was planned: {home}: {short(found)} now, {short(planned)} then"

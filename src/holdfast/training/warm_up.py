@@ -65,6 +65,7 @@ def warm_up(options: argparse.Namespace) -> None:
     """Train from the last saved state, or from the start, and leave the model in `options.out`."""
     import torch
 
+    torch.set_num_threads(1)  # as fast as two on a model of this size, and ten times faster where others use the cores
     tokenizer = make_tokenizer()
     model = make_model(options.seed, hidden=options.hidden, layers=options.layers)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.lr, betas=(0.9, 0.98), weight_decay=0.0)
