@@ -40,10 +40,11 @@ class BestOfN(Kind):
             for row in map(json.loads, rows):
                 if row["id"] not in best or row["reward"] > best[row["id"]]["reward"]:
                     best[row["id"]] = row
-        chosen = [row for row in best.values() if row["reward"] >= params.min_reward]
+        kept = [row for row in best.values() if row["reward"] >= params.min_reward]
         with open(out.path / "train.jsonl", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps({"prompt": row["prompt"], "completion": row["response"]}) + "\n" for row in chosen)
-        out.metric(0, prompts=len(best), kept=len(chosen))
+            for row in kept:
+                file.write(json.dumps({"prompt": row["prompt"], "completion": row["response"]}) + "\n")
+        out.metric(0, prompts=len(best), kept=len(kept))
 
     def owed(self, params: BestOfNParams, home: Path) -> str | None:
         return None if (home / "train.jsonl").stat().st_size else f"no prompt earned {params.min_reward}"

@@ -9,7 +9,8 @@ set -eu
 
 packages_for() {
     case $1 in
-    tests) echo procps util-linux ;; # ps, to look at processes from outside; setpriv, to run as a user without root's rights
+    # ps, to look at processes from outside; setpriv, to run as a user without root's rights; a real SLURM and its keys
+    tests) echo procps util-linux slurm-wlm munge ;;
     *)
         echo "system packages: unknown purpose '$1' (known: tests)" >&2
         return 2

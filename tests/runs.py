@@ -39,16 +39,16 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 def hold(
-    root: Path, *arguments: str, code: int | None = None, timeout: float = 120.0, **changes: str
+    root: Path, *arguments: str, code: int | None = None, env: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Type one command and wait for it; with `code`, that must be its exit code."""
     done = subprocess.run(
         [sys.executable, "-c", ENTRY, "--root", str(root), *arguments],
         cwd=root.parent,
-        env=environment(**changes),
+        env=environment(**(env or {})),
         capture_output=True,
         text=True,
-        timeout=timeout,
+        timeout=120,
     )
     assert code is None or done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
     return done

@@ -37,7 +37,8 @@ def holdfast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(place / "venv", with_pip=False)
     (site,) = (place / "venv" / "lib").glob("python*/site-packages")
     (wheel,) = place.glob("holdfast-*.whl")
-    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--prefix", str(place / "venv"), str(wheel)]
+    # Not --prefix: it would take the editable holdfast out of the environment that runs the tests.
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run([sys.executable, *install], check=True)
     packages = [path for path in sys.path if path.endswith("site-packages")]
     (site / "zz_borrowed.pth").write_text("\n".join(packages) + "\n")
@@ -46,6 +47,7 @@ def holdfast(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command.write_text(
         f"#!/bin/sh\nexec {python} -c 'import sys; from holdfast.cli.main import main; sys.exit(main())' \"$@\"\n"
     )
+    command.chmod(0o755)
     return command
 
 

@@ -124,7 +124,7 @@ TestClaims.settings = settings(
 
 def claim_of(tmp_path: Path, **owner: object) -> Claim:
     here = process.current().as_dict()
-    return attempt.create(tmp_path / "attempts", 1, "job", Identity(**{**here, **owner}))  # type: ignore[arg-type]
+    return attempt.create(tmp_path / "attempts", 1, "job", Identity(**{**here, **owner}))
 
 
 @pytest.mark.parametrize(

@@ -112,11 +112,9 @@ class Standings(RuleBasedStateMachine):
         """Nobody works off any job any more."""
         for job in self.store.jobs.iterdir():
             (job / "ended.json").touch()
-        for name, model in self.model.items():
+        for model in self.model.values():
             if model.state is State.QUEUED:
-                last = self.newest(name)
-                ending = last.ending() if last else None
-                model.state = State.LOST if ending and ending["outcome"] == "complete" else State.OWED
+                model.state = State.OWED
 
     @rule(name=NAMES, lives=st.booleans())
     def claim(self, name: str, lives: bool) -> None:

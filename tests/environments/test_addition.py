@@ -49,7 +49,7 @@ def test_only_the_answer_alone_is_worth_something(completion: str, worth: float)
         ("addition", {"cuont": 3}, "did you mean `count`"),
         ("addition", {"split": "test"}, "split"),
         ("no.such.module:Thing", {}, "PYTHONPATH"),
-        ("holdfast.environments:Prompt", {}, "not derived from Environment"),
+        ("holdfast.environments:Prompt", {}, "derived from holdfast.environments.Environment"),
     ],
 )
 def test_a_misspelt_environment_is_told_its_nearest_name(name: str, settings: dict[str, Any], says: str) -> None:

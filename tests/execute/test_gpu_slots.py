@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -39,6 +40,10 @@ def host(tmp_path: Path) -> dict[str, str]:
     return {"HOLDFAST_GPUS": "0,1", "XDG_RUNTIME_DIR": str(tmp_path / "runtime")}
 
 
+def is_idle(root: Path) -> bool:
+    return not processes_of(root)
+
+
 def test_launches_in_two_roots_never_share_a_gpu(tmp_path: Path) -> None:
     evidence = tmp_path / "evidence"
     for name in ("one", "two"):
@@ -59,7 +64,7 @@ def test_launches_in_two_roots_never_share_a_gpu(tmp_path: Path) -> None:
             holders[device] += 1 if word == "start" else -1
             assert holders[device] in (0, 1), evidence.read_text()
     for name in ("one", "two"):
-        wait_until(lambda name=name: not processes_of(tmp_path / name / "root"))
+        wait_until(functools.partial(is_idle, tmp_path / name / "root"))
 
 
 def test_gpu_of_a_dead_holder_is_free_once_what_it_left_is_ended(tmp_path: Path) -> None:
@@ -73,14 +78,14 @@ def test_gpu_of_a_dead_holder_is_free_once_what_it_left_is_ended(tmp_path: Path)
     os.kill(claims(root, "sleeps")[-1].owner.pid, signal.SIGKILL)
     quick = {**python("print(1)"), "gpus": 1}
     plan = write_plan(tmp_path / "quick.yaml", {"quick": quick})
-    hold(other, "run", str(plan), "--wait", code=0, **host(tmp_path))
+    hold(other, "run", str(plan), "--wait", code=0, env=host(tmp_path))
     assert not is_running(child), "the GPU was still in use"
 
 
 def test_more_gpus_than_there_are_is_an_error_at_submission(tmp_path: Path) -> None:
     root = tmp_path / "root"
     plan = write_plan(tmp_path / "plan.yaml", {"big": {**python("print(1)"), "gpus": 3}})
-    done = hold(root, "run", str(plan), code=2, **host(tmp_path))
+    done = hold(root, "run", str(plan), code=2, env=host(tmp_path))
     assert "`big` wants 3 GPUs, and this machine has 2" in done.stderr
     assert not root.exists()
 

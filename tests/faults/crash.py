@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "shim"))
 
-from sitecustomize import Boundaries
+from sitecustomize import Boundaries  # type: ignore[import-not-found]  # found by the line above
 
 from holdfast.core import artifact, attempt, files
 from holdfast.core.attempt import Life
@@ -206,9 +206,7 @@ def complete_first(root: Path) -> None:
 
 def rerun(root: Path) -> None:
     plan = Plan([next(iter(make_plan()))])
-    (found,) = standings(plan, Store(root))
-    if found.state in (State.COMPLETE, State.LOST):
-        submit(plan, Store(root), Noted(), Placement(), [found.record.key])
+    submit(plan, Store(root), Noted(), Placement(), [record.key for record in plan])
 
 
 def old_result_is_kept(root: Path) -> None:

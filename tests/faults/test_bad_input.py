@@ -1,4 +1,4 @@
-"""Whatever is in a root or in a plan: one line says what, where and both values, then a hint; exit code 2, no traceback."""
+"""Whatever is in a root or in a plan: one line says what, where and both values, then a hint; exit code 2."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_hostile_value_reaches_the_program_as_it_was_written(value: str, tmp_pat
     script = "import sys; open(sys.argv[1] + '/got', 'w', encoding='utf-8').write(sys.argv[2])"
     stage = {"kind": "command", "params": {"command": [sys.executable, "-S", "-c", script, "{out}", value]}}
     plan = write_plan(tmp_path / "plan.yaml", {"a": stage})
-    hold(tmp_path / "root", "run", str(plan), "--wait", code=0, PYTHONUTF8="1")
+    hold(tmp_path / "root", "run", str(plan), "--wait", code=0, env={"PYTHONUTF8": "1"})
     assert (tmp_path / "root" / "a" / "got").read_text(encoding="utf-8") == value
     assert not (tmp_path / "pwned").exists()
 
@@ -250,9 +250,7 @@ def as_nobody(copied: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(
             [sys.executable, "-c", AS_NOBODY, "--root", str(copied), *arguments],
             cwd=copied.parent,
-            env=environment(
-                HOME="/nonexistent", PYTHONPATH=os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY)])
-            ),
+            env=environment(HOME="/nonexistent"),
             capture_output=True,
             text=True,
             timeout=60,

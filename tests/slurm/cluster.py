@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import getpass
 import json
 import os
+import pwd
 import random
 import re
 import shutil
@@ -34,8 +34,9 @@ NODES = ("n1", "n2", "n3", "n4")
 GPUS = 8
 CORES = 16
 MAX_ARRAY_SIZE = 101  # indices 0 to 100: small, so that chunking is seen at once
-# A requeued job starts this much later: SLURM waits for the credential of the run before to expire, by default 120 s.
-REQUEUE_DELAY = 6
+# Seconds, and one more, until a requeued job may start: SLURM waits until the credential of its run before has expired.
+# Unless told otherwise that takes 120 s; less than 5 s is not taken.
+REQUEUE_DELAY = 5
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
 PATH = os.pathsep.join(["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"])
 # Below the kernel's ephemeral ports, which any outgoing connection may hold while a daemon is restarted.
@@ -122,8 +123,9 @@ class Guardian:
         assert self._process.stdin
         assert self._process.stdout
         with self._one_at_a_time:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(request) + "\n")
+                self._process.stdin.flush()
             answer = self._process.stdout.readline()
         if not answer:
             raise ClusterError(f"the guardian of the cluster is gone (asked: {request})")
@@ -145,19 +147,17 @@ class Cluster:
         Raises:
             ClusterError: it failed and `check` is set.
         """
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
-        done = subprocess.run(
-            command, env=environment | self.environment, cwd=cwd, capture_output=True, text=True, timeout=120
-        )
+        others = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        environment = others | self.environment
+        done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120)
         if check and done.returncode:
             raise ClusterError(f"{' '.join(command)}: exit {done.returncode}: {done.stderr.strip()}")
         return done
 
     def states(self, job: str) -> list[str]:
         """The state of a job or, of an array, of each of its tasks."""
-        return self.run(
-            "squeue", "--noheader", "--array", "--states=all", "--format=%T", f"--jobs={job}"
-        ).stdout.split()
+        shown = self.run("squeue", "--noheader", "--array", "--states=all", "--format=%T", f"--jobs={job}")
+        return shown.stdout.split()
 
     def wait_for(self, job: str, states: str | Collection[str], timeout: float = 60) -> list[str]:
         """Wait until the job, or every task of the array, is in one of the states. Returns what they are.
@@ -222,13 +222,11 @@ class Cluster:
     def _registered(self, node: str, since: float) -> bool:
         shown = self.run("scontrol", "--oneliner", "show", "node", node).stdout
         started = re.search(r"SlurmdStartTime=(\S+T\S+)", shown)
-        return started is not None and datetime.fromisoformat(started[1]).timestamp() >= int(since)
+        in_time = started is not None and datetime.fromisoformat(started[1]).timestamp() >= int(since)
+        return in_time and _listens(self.port + 1 + NODES.index(node))
 
     def _answers(self) -> bool:
-        # Without this look a client would retry for seconds before it says that nobody listens.
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return self.run("squeue", "--noheader", check=False).returncode == 0
-        return False
+        return _listens(self.port) and self.run("squeue", "--noheader", check=False).returncode == 0
 
     def _wait(self, happened: Callable[[], bool], timeout: float, trouble: Callable[[], str]) -> None:
         deadline = time.monotonic() + timeout
@@ -244,21 +242,22 @@ class Cluster:
         return "\n".join(tails)
 
 
+def _listens(port: int) -> bool:
+    """Whether somebody does: a client would retry for nine seconds before it says that nobody did."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
 def missing_parts() -> str | None:
     """Why no cluster can run here, or None when one can."""
-    if sys.platform != "linux":
-        return "SLURM runs on Linux only"
     missing = [program for program in PROGRAMS if shutil.which(program, path=PATH) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)} (`make system-packages` installs them)"
-    return None
+    return f"not installed: {', '.join(missing)} (`make system-packages` installs them)" if missing else None
 
 
 @contextlib.contextmanager
 def running(requeue_delay: int = REQUEUE_DELAY) -> Iterator[Cluster]:
     """A cluster of its own for as long as the block runs.
-
-    `requeue_delay` in seconds, at least 5; 120 is what SLURM does unless told otherwise.
 
     Raises:
         ClusterError: a daemon did not start.
@@ -313,7 +312,7 @@ def _write_files(directory: Path, port: int, requeue_delay: int) -> None:
     settings = SLURM_CONF.format(
         directory=directory,
         port=port,
-        user=getpass.getuser(),
+        user=pwd.getpwuid(os.geteuid()).pw_name,
         cred_expire=requeue_delay,
         max_array_size=MAX_ARRAY_SIZE,
         nodes=f"n[1-{len(NODES)}]",

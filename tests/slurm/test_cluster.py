@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.slurm.cluster import MAX_ARRAY_SIZE, NODES, Cluster, ClusterError, running
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -15,17 +15,16 @@ Four ship (`holdfast.stages`); yours is `package.module:Class` and needs no regi
 
 from __future__ import annotations
 
-import difflib
-import importlib
-import json
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from holdfast.core.errors import ConfigError, unknown_key
+from holdfast.core.errors import ConfigError
+from holdfast.core.plugins import load_class
+from holdfast.core.schema import Schema, validate
 from holdfast.core.service import Service
 from holdfast.core.stage import Ref, Stage
 
@@ -40,10 +39,8 @@ SHIPPED = {
 }
 
 
-class Params(BaseModel):
-    """What people write for a stage: frozen, unknown keys refused, nothing coerced."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class Params(Schema):
+    """What people write for a stage."""
 
 
 def added(default: Any, *, as_before: Any, **options: Any) -> Any:
@@ -94,10 +91,7 @@ class Kind:
         Raises:
             ConfigError: names the stage's kind, the key, the value, and the nearest known key.
         """
-        try:
-            return self.Params.model_validate_json(json.dumps(params))
-        except ValidationError as error:
-            raise _explain(error, self.name, list(self.Params.model_fields)) from None
+        return validate(self.Params, params, f"kind {self.name}")
 
     def stage(self, params: Mapping[str, Any], inputs: Mapping[str, Ref] | None = None) -> Stage:
         """The description of this work. Every param is part of it, defaults included."""
@@ -127,17 +121,6 @@ def _canonical(params: BaseModel) -> dict[str, Any]:
     return dumped
 
 
-def _explain(error: ValidationError, kind: str, known: list[str]) -> ConfigError:
-    # A misspelt key is reported before the required one that it was meant to be.
-    first = min(error.errors(), key=lambda each: each["type"] != "extra_forbidden")
-    where = ".".join(map(str, first["loc"])) or "params"
-    if first["type"] == "extra_forbidden":
-        return unknown_key(where, known, f"kind {kind}")
-    if first["type"] == "missing":
-        return ConfigError(f"kind {kind} needs {where}, which is not given", f"add `{where}: ...` to its params")
-    return ConfigError(f"kind {kind}: {where} is {first['input']!r}: {first['msg']}", f"correct `{where}`")
-
-
 def identifier(kind: type[Kind]) -> str:
     """The name that stage files carry: `train`, or `package.module:Class` for a kind from outside."""
     path = f"{kind.__module__}:{kind.__qualname__}"
@@ -151,21 +134,4 @@ def load(name: str) -> Kind:
     Raises:
         ConfigError: there is none.
     """
-    module, _, attribute = SHIPPED.get(name, name).partition(":")
-    if not attribute:
-        near = difflib.get_close_matches(name, SHIPPED, 1)
-        hint = (
-            f"did you mean `{near[0]}`?"
-            if near
-            else f"kinds: {', '.join(SHIPPED)}, or your own as package.module:Class"
-        )
-        raise ConfigError(f"there is no kind `{name}`", hint)
-    try:
-        kind = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        raise ConfigError(f"kind `{name}` cannot be imported: {error}", "is its package on PYTHONPATH?") from error
-    if not (isinstance(kind, type) and issubclass(kind, Kind)):
-        raise ConfigError(
-            f"kind `{name}` is {kind!r}, expected a class derived from holdfast.core.kind.Kind", "see examples/"
-        )
-    return kind()
+    return load_class(name, SHIPPED, Kind, "kind")()

@@ -204,6 +204,9 @@ class Reader:
         if ending := place.ending():
             return Standing(record, State.OWED, ending["reason"], last, done)
         if job.life(self.store.job(place.job), place, self.census).life is Life.DEAD:
+            if last and (last.ending() or {}).get("outcome") == "complete":
+                reason = f"was to be done again, and job {place.job} ended before it began"
+                return Standing(record, State.OWED, reason, last, done)
             return None
         return Standing(record, State.QUEUED, f"waits in job {place.job}", place, done)
 

@@ -80,6 +80,8 @@ class Store:
 
     def binding(self, home: str) -> Path:
         name = quote(home, safe="=+ ")
+        if not name.strip("."):
+            name = name.replace(".", "%2E")
         if len(name) > LONGEST_NAME:
             name = f"{name[: LONGEST_NAME - 65]}-{hashlib.sha256(home.encode()).hexdigest()}"
         return self.homes / name

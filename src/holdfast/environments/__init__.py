@@ -5,15 +5,12 @@ One ships (`addition`); yours is `package.module:Class`, derived from `Environme
 
 from __future__ import annotations
 
-import difflib
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from holdfast.core.errors import ConfigError
+from holdfast.core.plugins import load_class
+from holdfast.core.schema import Schema, validate
 
 SHIPPED = {"addition": "holdfast.environments.addition:Addition"}
 
@@ -25,10 +22,8 @@ class Prompt(NamedTuple):
     text: str
 
 
-class Settings(BaseModel):
-    """Which problems, of all that an environment has: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+class Settings(Schema):
+    """Which problems, of all that an environment has."""
 
 
 class Environment(ABC):
@@ -65,30 +60,6 @@ def load_environment(name: str, settings: Mapping[str, Any] | None = None) -> En
     Raises:
         ConfigError: no such environment, or a setting that it does not have or cannot take.
     """
-    module, _, attribute = SHIPPED.get(name, name).partition(":")
-    if not attribute:
-        near = difflib.get_close_matches(name, SHIPPED, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"environments: {', '.join(SHIPPED)}, or package.module:Class"
-        raise ConfigError(f"there is no environment `{name}`", hint)
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise ConfigError(
-            f"environment `{name}` cannot be imported: {error}", "is its package on PYTHONPATH?"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Environment)):
-        raise ConfigError(
-            f"environment `{name}` is {found!r}, not derived from Environment", "see environments/addition.py"
-        )
-    return found(_parse(found, name, dict(settings or {})))
-
-
-def _parse(environment: type[Environment], name: str, settings: Mapping[str, Any]) -> Settings:
-    try:
-        return environment.Settings.model_validate(settings)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        near = difflib.get_close_matches(key, environment.Settings.model_fields, 1)
-        hint = f"did you mean `{near[0]}`?" if near else f"settings: {', '.join(environment.Settings.model_fields)}"
-        raise ConfigError(f"environment {name}: {key} = {first['input']!r}: {first['msg']}", hint) from None
+    # The abstract base is only what the class must be derived from.
+    found = load_class(name, SHIPPED, Environment, "environment")  # type: ignore[type-abstract]
+    return found(validate(found.Settings, settings or {}, f"environment {name}"))

@@ -21,6 +21,7 @@ CARRIED = (
     "core/plan.py",
     "execute/diagnosis.py",
     "execute/slots.py",
+    "execute/heartbeat.py",
     "execute/supervisor.py",
     "execute/runner.py",
 )

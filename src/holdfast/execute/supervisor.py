@@ -16,7 +16,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,30 +25,13 @@ from holdfast.core.attempt import Claim
 from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
 from holdfast.execute import diagnosis, slots
+from holdfast.execute.heartbeat import Ending, Heartbeat, Interrupted
 
 DONE, FAILED, STOPPED, HELD, NO_SLOT = 0, 1, 3, 4, 75
 TICK = 0.1
 LOOK = 1.0
-RENEWAL_LIMIT = 30.0
 SERVICE_STARTS = 3
 DISK_LEFT = 65536
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How an attempt ended; `outcome` is complete, failed, stopped, cancelled, or taken over."""
-
-    outcome: str
-    reason: str
-    code: int | None = None
-
-
-class Interrupted(Exception):
-    """The work must end now; carries the ending."""
-
-    def __init__(self, outcome: str, reason: str) -> None:
-        super().__init__(reason)
-        self.ending = Ending(outcome, reason)
 
 
 class Supervisor:
@@ -296,57 +278,6 @@ class Supervisor:
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, ask)
-
-
-class Heartbeat:
-    """Renews a claim by counting in a file, and notices that it was lost."""
-
-    def __init__(self, claim: Claim, seconds: float) -> None:
-        self.claim = claim
-        self.seconds = seconds
-        self.count = 0
-        self.next = 0.0
-        self.renewed = time.monotonic()
-
-    def renew(self) -> None:
-        """Count on, if it is time.
-
-        Raises:
-            Interrupted: somebody took over, or the file could not be written for 30 s.
-        """
-        if time.monotonic() < self.next:
-            return
-        self.next = time.monotonic() + self.seconds
-        try:
-            self.check()
-            self.count += 1
-            self._write()
-            self.renewed = time.monotonic()
-        except OSError as error:
-            self.next = time.monotonic() + min(1.0, self.seconds)
-            if time.monotonic() - self.renewed > RENEWAL_LIMIT:
-                raise Interrupted(
-                    "failed", f"could not renew its claim for {RENEWAL_LIMIT:.0f} s: {error.strerror}"
-                ) from None
-
-    def check(self) -> None:
-        """Whether the claim is still ours.
-
-        Raises:
-            Interrupted: somebody took over, or declared us dead.
-        """
-        if attempt.entry(self.claim.path.parent, self.claim.n + 1).exists():
-            raise Interrupted("taken over", f"attempt {self.claim.n + 1} took over")
-        if (self.claim.directory / "exit.json").exists():
-            raise Interrupted("taken over", "its claim was ended by somebody else")
-
-    def _write(self) -> None:
-        """Over the old count, which needs no space on a disk that is full."""
-        fd = os.open(self.claim.heartbeat, os.O_WRONLY | os.O_CREAT, 0o666)
-        try:
-            os.pwrite(fd, f"{self.count:016d}\n".encode(), 0)
-        finally:
-            os.close(fd)
 
 
 class Patience:

@@ -43,7 +43,7 @@ def seeds(root: Path, given: Sequence[int] | None = None) -> Seeds:
         ConfigError: other seeds are given than the root has, or its file says something else.
     """
     path = root / FILE
-    wanted = tuple(given) if given else tuple(secrets.randbelow(10_000) for _ in range(2))
+    wanted = tuple(given) if given else tuple(secrets.SystemRandom().sample(range(10_000), 2))
     try:
         files.make_directories(root)
         files.create(path, f"# Drawn once, before any work.\nmodel: {sum(wanted)}\nruns: {list(wanted)}\n".encode())

@@ -1,0 +1,57 @@
+"""What the README shows is what happens: its plan is a plan, its commands run, its example makes what it says."""
+
+import json
+import re
+from pathlib import Path
+
+from tests.runs import REPOSITORY, hold
+
+README = (REPOSITORY / "README.md").read_text()
+
+
+def fenced(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_plan_of_the_readme_is_a_plan(tmp_path: Path) -> None:
+    (tmp_path / "plan.yaml").write_text(fenced("yaml")[0])
+    planned = json.loads(hold(tmp_path / "runs", "run", "plan.yaml", "--dry", "--json", code=0).stdout)
+    assert {each["name"]: each["reason"] for each in planned} == {
+        "base": "never started",
+        "grpo": "never started; waits for base",
+        "two-thirds": "never started; waits for grpo/training_state/step_100",
+        "scores": "never started; waits for two-thirds",
+        "best": "never started; waits for scores",
+    }
+    assert not (tmp_path / "runs" / ".holdfast" / "stages").exists()
+
+
+def test_every_command_of_the_table_does_what_it_says(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    (tmp_path / "plan.yaml").write_text(
+        "stages: {NAME: {kind: command, params: {command: [sh, -c, 'echo made > {out}/it'], makes: [it]}}}"
+    )
+    commands = re.findall(r"\| `holdfast (.*?)`", README)
+    assert len(commands) == 9 and commands[0] == "quickstart"
+    for command in commands[1:]:
+        arguments = [*command.split(), *(["--yes"] if command.startswith("rm") else [])]
+        if command == "run plan.yaml":
+            arguments.append("--wait")
+        hold(root, *arguments, code=None if command == "status" else 0)
+    assert "deleted on purpose" in hold(root, "status", code=3).stdout
+
+
+def test_example_kind_of_the_readme_makes_its_data_set_in_less_than_sixty_lines(tmp_path: Path) -> None:
+    evaluation = tmp_path / "holdfast-runs" / "evals" / "quickstart-base-addition"
+    evaluation.mkdir(parents=True)
+    rows = [("1+1", "3", 0.0), ("1+1", "2", 1.0), ("2+2", "5", 0.0)]
+    (evaluation / "rows.jsonl").write_text(
+        "".join(json.dumps({"id": i, "prompt": f"{i}=", "response": r, "reward": w}) + "\n" for i, r, w in rows)
+    )
+    plan = (REPOSITORY / "examples" / "best_of_n.yaml").read_text()
+    (tmp_path / "plan.yaml").write_text(plan)
+    root = tmp_path / "runs"
+    hold(root, "run", "plan.yaml", "--wait", code=0)
+    made = (root / "datasets" / "sums" / "train.jsonl").read_text()
+    assert [json.loads(line) for line in made.splitlines()] == [{"prompt": "1+1=", "completion": "2"}]
+    assert len((REPOSITORY / "examples" / "best_of_n.py").read_text().splitlines()) < 60
