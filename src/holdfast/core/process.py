@@ -242,6 +242,14 @@ def end_found(find: Callable[[], list[int]], grace: float) -> list[int]:
     return sorted(ended)
 
 
+def memory_kills() -> int:
+    """How many processes this host's kernel has ended for lack of memory since it started (0 where it does not say)."""
+    for line in _read_line("/proc/vmstat").splitlines():
+        if line.startswith("oom_kill "):
+            return int(line.split()[1])
+    return 0
+
+
 def send_signal(pid: int, number: int) -> None:
     """kill(2), where a process that is already gone is no error."""
     with contextlib.suppress(ProcessLookupError):

@@ -46,6 +46,7 @@ class Supervisor:
         self.home = self.root / task.home
         self.stage = self.root / ".holdfast" / "stages" / task.key
         self.asked = ""
+        self.memory_kills = process.memory_kills()
         self.services: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.child: subprocess.Popen[bytes] | None = None
 
@@ -169,13 +170,18 @@ class Supervisor:
         if result:
             return Ending(result["outcome"], result["reason"], code)
         told = diagnosis.telling_line(files.read_tail(claim.output))
-        words = diagnosis.exit_words(code) + self._disk_words()
+        words = self._exit_words(code)
         return Ending("failed", f"{told} ({words})" if told else words, code)
 
-    def _disk_words(self) -> str:
-        """What a program cannot say in its log once the disk is full."""
+    def _exit_words(self, code: int) -> str:
+        """How a process ended, and what it cannot have said itself: that memory or disk ran out."""
+        words = diagnosis.exit_words(code)
+        if code == -signal.SIGKILL and process.memory_kills() > self.memory_kills:
+            words += "; the kernel ended processes for lack of memory meanwhile"
         disk = os.statvfs(self.root)
-        return f"; no space is left on the disk of {self.root}" if disk.f_bavail * disk.f_frsize < DISK_LEFT else ""
+        if disk.f_bavail * disk.f_frsize < DISK_LEFT:
+            words += f"; no space is left on the disk of {self.root}"
+        return words
 
     def _publish(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], left: list[int]) -> Ending:
         """Have the submitter's interpreter judge whether the stage is done, and publish it."""
@@ -224,7 +230,7 @@ class Supervisor:
         for name, server in self.services:
             code = server.poll()
             if code is not None:
-                raise Interrupted("failed", f"service {name} ended while it was needed: {diagnosis.exit_words(code)}")
+                raise Interrupted("failed", f"service {name} ended while it was needed: {self._exit_words(code)}")
 
     def _start_services(self, claim: Claim, beat: Heartbeat, environment: dict[str, str]) -> dict[str, str]:
         """Start each service and wait until it answers; returns the variables that tell the stage where they are."""
@@ -246,9 +252,7 @@ class Supervisor:
                 self.services.append((service["name"], server))
                 return port
         told = diagnosis.telling_line(files.read_tail(log))
-        raise Interrupted(
-            "failed", f"service {service['name']} did not start: {told} ({diagnosis.exit_words(code or 0)})"
-        )
+        raise Interrupted("failed", f"service {service['name']} did not start: {told} ({self._exit_words(code or 0)})")
 
     def _await_service(self, server: subprocess.Popen[bytes], port: int, service: Any, beat: Heartbeat) -> int | None:
         """None once it answers; its exit code if it ended first (another process may have taken the port)."""

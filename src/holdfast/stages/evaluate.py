@@ -99,6 +99,43 @@ def _most_tokens(params: EvaluateParams, environment: Environment) -> int:
     return max(8192, Limits.in_flight * (longest + _sampling(params, environment).max_tokens))
 
 
+class _Progress:
+    """Records answers as they come, and counts them."""
+
+    def __init__(self, environment: Environment, collection: Collection, total: int, done: int, out: Output) -> None:
+        self.environment = environment
+        self.collection = collection
+        self.prompts = {prompt.id: prompt.text for prompt in environment.prompts()}
+        self.total = total
+        self.done = done
+        self.failures: list[Row] = []
+        self.out = out
+
+    def record(self, answer: Answer) -> None:
+        """Append the row of an answer; a failure is a row, too, and its sample stays owed."""
+        if answer.completion is None:
+            row = answer.failure()
+            self.failures.append(row)
+        else:
+            row = _row(answer, self.prompts[answer.sample.id], self.environment)
+            self.done += 1
+        self.collection.append({**row, "attempt": self.out.attempt})
+        self.out.progress(self.done, self.total, "response")
+
+    def check(self) -> None:
+        """
+        Raises:
+            Stopped: the word to stop came.
+            HoldfastError: some responses could not be had; the others are recorded.
+        """
+        if self.failures:
+            first = self.failures[0]["error"]
+            says = f"{len(self.failures)} of {self.total} responses failed, the first: "
+            raise HoldfastError(f"{says}{first['type']}: {first['message']}")
+        if self.done < self.total:
+            raise Stopped(f"stopped at response {self.done} of {self.total}")
+
+
 async def _collect(
     params: EvaluateParams,
     environment: Environment,
@@ -107,54 +144,30 @@ async def _collect(
     collection: Collection,
     out: Output,
 ) -> None:
-    """Ask for what is owed until nothing is.
-
-    Raises:
-        Stopped: the word to stop came.
-        HoldfastError: some responses could not be had; the others are recorded.
-    """
+    """Ask for what is owed until nothing is; raises as `_Progress.check` does."""
     import aiohttp
 
     from holdfast.engines.completions import CompletionsClient
     from holdfast.engines.transformers_serve import request_fields
     from holdfast.rollouts.collect import collect
 
-    prompts = {prompt.id: prompt.text for prompt in environment.prompts()}
-    owed = collection.owed(list(prompts), params.repeats)
-    total = len(prompts) * params.repeats
-    done = total - len(owed)
-    failed: list[Row] = []
-
-    def record(answer: Answer) -> None:
-        nonlocal done
-        if answer.completion is None:
-            failed.append(answer.failure())
-        else:
-            done += 1
-        row = _row(answer, prompts[answer.sample.id], environment) if answer.completion else failed[-1]
-        collection.append({**row, "attempt": out.attempt})
-        out.progress(done, total, "response")
-
-    out.progress(done, total, "response")
+    ids = [prompt.id for prompt in environment.prompts()]
+    owed = collection.owed(ids, params.repeats)
+    total = len(ids) * params.repeats
+    progress = _Progress(environment, collection, total, total - len(owed), out)
+    out.progress(progress.done, total, "response")
+    # The first request of an attempt seeds the server, so that no attempt repeats what an earlier one drew.
+    seeds = {owed[0]: int(out.token, 16) % 2**31} if owed else {}
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
-        client = CompletionsClient(
-            session, out.endpoint("engine"), str(model), sampling, request_fields(model, sampling)
-        )
-        # The first request of an attempt seeds the server, so that no attempt repeats what an earlier one drew.
-        seeds = {owed[0]: int(out.token, 16) % 2**31} if owed else {}
+        url = out.endpoint("engine")
+        client = CompletionsClient(session, url, str(model), sampling, request_fields(model, sampling))
 
         async def ask(sample: Sample) -> Completion:
-            return await client.complete(prompts[sample.id], seeds.get(sample))
+            return await client.complete(progress.prompts[sample.id], seeds.get(sample))
 
-        await collect(owed, ask, record, out.stop_requested)
-    if failed:
-        first = failed[0]["error"]
-        raise HoldfastError(
-            f"{len(failed)} of {total} responses failed, the first: {first['type']}: {first['message']}"
-        )
-    if done < total:
-        raise Stopped(f"stopped at response {done} of {total}")
+        await collect(owed, ask, progress.record, out.stop_requested)
+    progress.check()
 
 
 def _row(answer: Answer, prompt: str, environment: Environment) -> Row:
