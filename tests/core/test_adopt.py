@@ -1,0 +1,61 @@
+"""What others made is known by its contents, and nothing in it can hang or mislead a plan."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from holdfast.core.adopt import adopt
+from holdfast.core.errors import UserError
+from holdfast.core.store import Store
+
+
+def make(directory: Path, weights: str = "w") -> Path:
+    directory.mkdir(parents=True)
+    (directory / "config.json").write_text("{}")
+    (directory / "model.safetensors").write_text(weights)
+    return directory
+
+
+def test_same_contents_elsewhere_are_the_same_input(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    assert adopt(store, make(tmp_path / "a")).key == adopt(store, make(tmp_path / "b")).key
+
+
+def test_rewritten_checkpoint_at_the_same_path_is_another_input(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    directory = make(tmp_path / "step_170", "old")
+    before = adopt(store, directory).key
+    (directory / "model.safetensors").write_text("new")
+    assert adopt(store, directory).key != before
+
+
+def test_links_to_files_count_as_their_contents(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    plain = make(tmp_path / "plain")
+    linked = tmp_path / "snapshot"
+    linked.mkdir()
+    for file in plain.iterdir():
+        (linked / file.name).symlink_to(file)
+    assert adopt(store, linked).key == adopt(store, plain).key
+
+
+def test_link_that_leads_nowhere_is_named(tmp_path: Path) -> None:
+    directory = make(tmp_path / "model")
+    (directory / "tokenizer.json").symlink_to("blobs/gone")
+    with pytest.raises(UserError, match=r"tokenizer\.json is a link to blobs/gone, which is not there"):
+        adopt(Store(tmp_path / "root"), directory)
+
+
+@pytest.mark.timeout(20)
+def test_pipe_in_a_directory_does_not_hang_the_plan(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    directory = make(tmp_path / "model")
+    before = adopt(store, directory).key
+    os.mkfifo(directory / "pipe")
+    assert adopt(store, directory).key == before
+
+
+def test_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no such directory"):
+        adopt(Store(tmp_path / "root"), tmp_path / "nothing")
