@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.plan import IN_FLIGHT, Standing, State
 from holdfast.core.stage import short
+from holdfast.execute.diagnosis import plain
 
 if TYPE_CHECKING:
     from holdfast.core.store import Store
@@ -41,7 +42,13 @@ def lines(standings: Sequence[Standing], *, coloured: bool) -> list[str]:
     if not standings:
         return ["nothing is planned here"]
     rows = [
-        (each.record.name, each.record.stage.kind, each.state, _progress(each), _one_line(each.reason))
+        (
+            _one_line(each.record.name),
+            _one_line(each.record.stage.kind),
+            each.state,
+            _progress(each),
+            _one_line(each.reason),
+        )
         for each in standings
     ]
     widths = [max(len(str(row[column])) for row in rows) for column in range(4)]
@@ -70,7 +77,8 @@ def _paint(text: str, state: State) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())[:200]
+    """Stage files may be another user's: what they say must not drive the terminal."""
+    return plain(" ".join(text.split()))[:200]
 
 
 def show_plan(standings: Sequence[Standing], *, as_json: bool) -> int:

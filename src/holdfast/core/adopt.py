@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.core import artifact, files
@@ -55,18 +57,28 @@ def fingerprint(store: Store, directory: Path, *, remember: bool = False) -> str
 
 
 def _states(directory: Path) -> dict[str, list[int]]:
+    """Inode, size, mtime and ctime of every regular file below, by relative path; links to files are followed.
+
+    Raises:
+        UserError: a link leads nowhere, so nobody can say what the contents are.
+    """
     states: dict[str, list[int]] = {}
+    for path in _visible(directory):
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            raise UserError(
+                f"cannot take in {directory}: {path.name} is a link to {os.readlink(path)}, which is not there",
+                "mend or delete the link",
+            ) from None
+        if stat.S_ISREG(state.st_mode):
+            times = [state.st_mtime_ns, state.st_ctime_ns]
+            states[str(path.relative_to(directory))] = [state.st_ino, state.st_size, *times]
+    return states
+
+
+def _visible(directory: Path) -> Iterator[Path]:
+    """Everything below that is not hidden. Links to directories are not followed: they could lead round in a circle."""
     for parent, folders, names in os.walk(directory):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
-        for name in sorted(names):
-            if name.startswith("."):
-                continue
-            path = os.path.join(parent, name)
-            state = os.stat(path)
-            states[os.path.relpath(path, directory)] = [
-                state.st_ino,
-                state.st_size,
-                state.st_mtime_ns,
-                state.st_ctime_ns,
-            ]
-    return states
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
