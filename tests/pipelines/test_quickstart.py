@@ -30,7 +30,7 @@ def test_damaged_seed_file_is_named(tmp_path: Path) -> None:
 
 def test_six_checkpoints_of_two_runs_and_their_start_are_evaluated(tmp_path: Path) -> None:
     experiment = quickstart.experiment(Seeds(7, (3, 4)))
-    assert [each.step for each in experiment.evaluated if each.run] == [25, 75, 150] * 2
+    assert [each.step for each in experiment.evaluated if each.run] == [40, 120, 240] * 2
     assert [record.key for record in experiment.records] == [
         record.key for record in quickstart.experiment(Seeds(7, (3, 4))).records
     ]
@@ -40,4 +40,4 @@ def test_six_checkpoints_of_two_runs_and_their_start_are_evaluated(tmp_path: Pat
 def test_first_half_needs_nothing_that_comes_after_it(tmp_path: Path) -> None:
     experiment = quickstart.experiment(Seeds(7, (3, 4)))
     names = [record.name for record in experiment.until(quickstart.HALF, Store(tmp_path))]
-    assert "quickstart-seed-3" in names and not any("step-150" in name for name in names)
+    assert "quickstart-seed-3" in names and not any("step-240" in name for name in names)

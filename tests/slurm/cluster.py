@@ -176,7 +176,7 @@ class Cluster:
         return seen
 
     def stop_controller(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """End slurmctld: SIGTERM lets it save its state, SIGKILL loses what it had not saved yet."""
+        """End slurmctld: SIGTERM lets it save its state; SIGKILL loses jobs a few seconds old, whose ids come again."""
         self.guardian.end("slurmctld", how)
 
     def start_controller(self) -> None:
@@ -324,11 +324,10 @@ def _write_files(directory: Path, port: int, requeue_delay: int) -> None:
 
 
 def _start_munged(cluster: Cluster) -> None:
-    place = cluster.directory
     files = {"socket": "munge.sock", "key-file": "munge.key", "pid-file": "munged.pid", "seed-file": "munge.seed"}
-    options = [f"--{option}={place / name}" for option, name in files.items()]
+    options = [f"--{option}={cluster.directory / name}" for option, name in files.items()]
     cluster.guardian.start("munged", "munged", "--foreground", *options)
-    cluster._wait((place / "munge.sock").exists, 10, lambda: "munged does not listen")
+    cluster._wait((cluster.directory / "munge.sock").exists, 10, lambda: "munged does not listen")
 
 
 def guard(directory: Path) -> None:

@@ -21,9 +21,9 @@ from holdfast.pipelines.learning_curve import Evaluated
 
 FILE = "quickstart.yaml"
 WARM_UP_STEPS = 400
-STEPS = 150
-HALF = 75
-CHECKPOINTS = (25, HALF, STEPS)
+STEPS = 240
+HALF = 120
+CHECKPOINTS = (40, HALF, STEPS)
 PROMPTS = 256
 REPEATS = 2
 
