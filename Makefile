@@ -41,6 +41,7 @@ check: $(INSTALLED)  ## Lint, format, types, layers, golden keys, documents in s
 	$(PYTHON_BIN) -m ruff format --check .
 	$(PYTHON_BIN) -m mypy $(CODE)
 	$(PYTHON_BIN) scripts/generate_cli_reference.py --check
+	$(PYTHON_BIN) scripts/quote_results.py --check
 	$(PYTEST) -q $(STEADY)
 
 fix: $(INSTALLED)  ## Let ruff mend and format what it can
@@ -59,6 +60,7 @@ $(BENCH_INSTALLED): requirements/bench.txt scripts/install.sh
 
 docs: $(INSTALLED)  ## Write the generated documents
 	$(PYTHON_BIN) scripts/generate_cli_reference.py
+	$(PYTHON_BIN) scripts/quote_results.py
 
 wheel: $(INSTALLED)  ## Build dist/holdfast-*.whl
 	$(PYTHON_BIN) -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .

@@ -27,7 +27,7 @@ HERE = Path(__file__).resolve().parent
 HOLDFAST = "import sys; sys.argv[0] = 'holdfast'; from holdfast.cli.main import main; sys.exit(main())"
 STILL_OWED = 3
 NOTE = (
-    "CPU seconds count the whole process. Half of the stages are complete, with 20 files each; Snakemake's jobs have "
+    "Half of the stages are complete, with 20 files each; Snakemake's jobs have "
     "one file each, and half of them are done. Peak memory below 16 MB is that of the program that measures."
 )
 BARE = "import argparse; p = argparse.ArgumentParser(); p.add_argument('file'); p.add_argument('--dry'); p.parse_args()"
@@ -241,9 +241,9 @@ def _folder(number: int) -> str:
 
 def as_markdown(rows: Sequence[Row], machine: str) -> str:
     """The table that the README quotes."""
-    lines = ["| | Holdfast | CPU | peak | beside it | | CPU | peak | ratio |", "|---|--:|--:|--:|---|--:|--:|--:|--:|"]
+    lines = ["| | Holdfast | peak | beside it | | peak | ratio |", "|---|--:|--:|---|--:|--:|--:|"]
     for row in rows:
-        beside = "| | | | |"
+        beside = "| | | |"
         if row.peer and row.ratio is not None:
             beside = f"{row.peer.title} | {_figures(row.peers)} | {_times(row.ratio)} |"
         lines.append(f"| {row.ours.title} | {_figures(row.samples)} | {beside}")
@@ -252,8 +252,8 @@ def as_markdown(rows: Sequence[Row], machine: str) -> str:
 
 
 def _figures(samples: Sequence[Sample]) -> str:
-    wall, cpu = median([each.seconds for each in samples]), median([each.cpu for each in samples])
-    return f"{_seconds(wall)} | {_seconds(cpu)} | {median([each.peak for each in samples]):.0f} MB"
+    wall, peak = median([each.seconds for each in samples]), median([each.peak for each in samples])
+    return f"{_seconds(wall)} | {peak:.0f} MB"
 
 
 def _seconds(value: float) -> str:
