@@ -41,7 +41,9 @@ write("end")
 
 def test_job_outlives_the_terminal_that_it_was_typed_in(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    plan = write_plan(tmp_path / "plan.yaml", {"slow": shell("sleep 1.5; echo done > {out}/x", makes=["x"])})
+    go = tmp_path / "go"
+    waits = shell(f"until [ -e {go} ]; do sleep 0.1; done; echo done > {{out}}/x", makes=["x"])
+    plan = write_plan(tmp_path / "plan.yaml", {"slow": waits})
     pid, terminal = pty.fork()
     if pid == 0:
         arguments = [sys.executable, "-c", ENTRY, "--root", str(root), "run", str(plan), "--wait"]
@@ -52,6 +54,7 @@ def test_job_outlives_the_terminal_that_it_was_typed_in(tmp_path: Path) -> None:
     os.close(terminal)
     os.waitpid(pid, 0)
     assert status(root, "slow")["state"] == "running"
+    go.touch()
     wait_until(lambda: status(root, "slow")["state"] == "complete")
 
 
@@ -98,7 +101,7 @@ def test_log_is_followed_until_the_attempt_ends(tmp_path: Path) -> None:
     root = tmp_path / "root"
     script = "for i in 1 2 3; do echo line $i; sleep 0.3; done; printf '\\033[31mred'"
     submit(root, write_plan(tmp_path / "plan.yaml", {"talks": shell(script)}))
-    wait_until(lambda: status(root, "talks")["state"] == "running")
+    wait_until(lambda: status(root, "talks")["state"] in ("running", "complete"))
     said = start(root, "logs", "-f", "talks").communicate(timeout=30)[0]
     assert said.splitlines() == ["line 1", "line 2", "line 3", "red"]
 

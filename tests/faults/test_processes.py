@@ -240,7 +240,7 @@ def test_stage_that_nobody_can_see_is_freed_by_the_word_of_a_person(tmp_path: Pa
 def test_safe_stage_of_another_machine_that_beats_is_left_alone(tmp_path: Path) -> None:
     root, plan = sleeping(tmp_path, NOTE, heartbeat=0.1)
     change_claim(root, "work", machine="other@other", host="other")
-    assert submit(root, plan, silence=1.0) == ["work"]
+    assert submit(root, plan, silence=20.0) == ["work"]
     wait_until(lambda: status(root, "work")["state"] == "complete")
     assert len(claims(root, "work")) == 1
 
@@ -254,7 +254,6 @@ def test_suspended_owner_of_a_safe_stage_loses_it_and_publishes_nothing_when_it_
     wait_until(lambda: len(claims(root, "work")) == 2)
     os.kill(old, signal.SIGCONT)
     wait_until(lambda: not is_running(old), 10)
-    assert status(root, "work")["state"] == "running", "the new owner goes on"
     wait_until(lambda: status(root, "work")["state"] == "complete")
     first, second = claims(root, "work")
     assert (first.ending() or {})["outcome"] == "silent"
