@@ -83,19 +83,6 @@ PLANS: list[tuple[str, Any, str]] = [
 
 
 @pytest.mark.parametrize(("plan", "says"), [case[1:] for case in PLANS], ids=[case[0][:40] for case in PLANS])
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_stage_that_another_user_wrote_runs_only_when_it_is_trusted(tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    plan = write_plan(tmp_path / "plan.yaml", {"theirs": shell("exit 3")})
-    hold(root, "run", str(plan), "--wait", code=1)
-    (stage_file,) = root.glob(".holdfast/stages/*/stage.json")
-    os.chown(stage_file, 65534, 65534)
-    refused = hold(root, "run", "theirs", code=2).stderr
-    assert "`theirs` was written by nobody, and would run as root" in refused and "--trust" in refused
-    hold(root, "run", "theirs", "--trust", "--wait", code=1)
-    hold(root, "run", str(plan), "--wait", code=1)
-
-
 def test_plan_that_cannot_be_is_refused_in_words(plan: Any, says: str, tmp_path: Path) -> None:
     (tmp_path / "plan.yaml").write_text(json.dumps(plan, ensure_ascii=False))
     answer = hold(tmp_path / "root", "run", "plan.yaml")
@@ -312,3 +299,16 @@ def test_root_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:
             cwd=tmp_path, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
         assert_is_explained(answer)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_stage_that_another_user_wrote_runs_only_when_it_is_trusted(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    plan = write_plan(tmp_path / "plan.yaml", {"theirs": shell("exit 3")})
+    hold(root, "run", str(plan), "--wait", code=1)
+    (stage_file,) = root.glob(".holdfast/stages/*/stage.json")
+    os.chown(stage_file, 65534, 65534)
+    refused = hold(root, "run", "theirs", code=2).stderr
+    assert "`theirs` was written by nobody, and would run as root" in refused and "--trust" in refused
+    hold(root, "run", "theirs", "--trust", "--wait", code=1)
+    hold(root, "run", str(plan), "--wait", code=1)
