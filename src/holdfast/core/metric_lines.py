@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import SupportsFloat, SupportsIndex
 
 VARIABLE = "HOLDFAST_METRICS"
+SETTLED = 0.01
 
 
 def encode(step: SupportsIndex, values: Mapping[str, SupportsFloat], attempt: int) -> bytes:
@@ -77,8 +78,14 @@ def append_all(path: str | Path, lines: bytes) -> None:
 
 
 def _ends_whole(fd: int) -> bool:
-    size = os.fstat(fd).st_size
-    return size == 0 or os.pread(fd, 1, size - 1) == b"\n"
+    """Whether nothing is torn. While others append, a size can be seen that is the middle of theirs: it moves on."""
+    size = -1
+    while size != (now := os.fstat(fd).st_size):
+        size = now
+        if size == 0 or os.pread(fd, 1, size - 1) == b"\n":
+            return True
+        time.sleep(SETTLED)
+    return False
 
 
 class _Log:

@@ -16,6 +16,7 @@ import importlib.util
 import math
 import netrc
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from holdfast.trackers.redact import redact
 
 CLOUD = "https://api.wandb.ai"
 STEP = "step"
+COUNTED = 10.0
+"""Seconds in which the server is to have counted what it took."""
 MODES = {"": "", "online": "online", "shared": "online", "offline": "offline", "dryrun": "offline"}
 
 
@@ -69,6 +72,7 @@ class WandbRun(Tracker):
         self.id = ""
         self.run: Any = None
         self.end = 0
+        self.sent = 0
         self.offline: Any = None
 
     def destination(self) -> str:
@@ -85,7 +89,8 @@ class WandbRun(Tracker):
         self.run = self._start()
         self.run.define_metric(STEP, hidden=True)
         self.run.define_metric("*", step_metric=STEP)
-        self.end = max(mark.lines, there if self.mode == "offline" else int(self.run.step))
+        self.sent = there if self.mode == "offline" else int(self.run.starting_step)
+        self.end = max(mark.lines, self.sent)
         return self.end
 
     def _there_offline(self) -> int:
@@ -97,9 +102,6 @@ class WandbRun(Tracker):
     def _start(self) -> Any:
         import wandb
 
-        settings = {"console": "off", "x_disable_stats": not self.subject.following}
-        if not self.subject.following:
-            settings |= {"disable_git": True, "disable_code": True}
         given = {
             "project": ("WANDB_PROJECT", "holdfast"),
             "name": ("WANDB_NAME", self.subject.name),
@@ -108,11 +110,22 @@ class WandbRun(Tracker):
             "mode": ("WANDB_MODE", self.mode),
             "dir": ("WANDB_DIR", str(self.directory)),
         }
-        ours = {name: value for name, (variable, value) in given.items() if not self.environ.get(variable)}
+        ours: dict[str, Any] = {
+            name: value for name, (variable, value) in given.items() if not self.environ.get(variable)
+        }
         try:
-            return wandb.init(id=self.id, config=self._config(), settings=wandb.Settings(**settings), **ours)
+            return wandb.init(id=self.id, config=self._config(), settings=wandb.Settings(**self._settings()), **ours)
         except wandb.errors.Error as error:
             raise UserError(f"W&B cannot be reached: {' '.join(str(error).split())}", "it is tried again") from error
+
+    def _settings(self) -> dict[str, Any]:
+        """Nothing of our own console; and where the work is not beside us, nothing of this machine either."""
+        given: dict[str, tuple[str, Any]] = {"console": ("WANDB_CONSOLE", "off")}
+        if not self.subject.following:
+            given["x_disable_stats"] = ("WANDB__DISABLE_STATS", True)
+            given["disable_git"] = ("WANDB_DISABLE_GIT", True)
+            given["disable_code"] = ("WANDB_DISABLE_CODE", True)
+        return {name: value for name, (variable, value) in given.items() if not self.environ.get(variable)}
 
     def _config(self) -> dict[str, Any]:
         about = {"key": self.subject.key, "kind": self.subject.kind, "name": self.subject.name}
@@ -124,6 +137,7 @@ class WandbRun(Tracker):
         if values:
             values |= {STEP: row.step} if row.time is None else {STEP: row.step, "_timestamp": row.time}
             self.run.log(values, step=row.end - 1, commit=True)
+            self.sent = row.end
         self.end = row.end
 
     def flush(self) -> Mark | None:
@@ -137,9 +151,29 @@ class WandbRun(Tracker):
         last = table.last()
         self.run.summary.update({name: value for name, value in last.items() if not math.isnan(value)})
         self.run.finish(exit_code=code)
-        if self.offline:
-            self.offline.sync()
+        if not self._is_there():
+            return None
         return Mark(self.end, {"id": self.id})
+
+    def _is_there(self) -> bool:
+        """Whether all that was sent arrived. `finish` does not say: what a server refuses is dropped with a warning."""
+        if self.offline:
+            found = bool(self.offline.read() >= self.sent)
+            self.offline.sync()
+            return found
+        deadline = time.monotonic() + COUNTED
+        while not (found := self._last_step() >= self.sent - 1) and time.monotonic() < deadline:
+            time.sleep(1.0)
+        return found
+
+    def _last_step(self) -> int:
+        import wandb
+
+        try:
+            api = wandb.Api(timeout=20)
+            return int(api.run(f"{self.run.entity}/{self.run.project}/{self.run.id}").lastHistoryStep)
+        except (wandb.errors.Error, ValueError) as error:
+            raise UserError(f"W&B does not say what arrived: {error}", "it is tried again") from error
 
 
 def environment(root: Path, key: str, name: str, home: Path) -> dict[str, str]:
