@@ -14,7 +14,7 @@ from pathlib import Path
 
 from holdfast.core.errors import UserError
 
-VERBS = ("quickstart", "run", "status", "logs", "why", "cancel", "rm", "gc")
+VERBS = ("quickstart", "run", "status", "logs", "why", "track", "cancel", "rm", "gc")
 
 NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 """What a disk refuses is for its owner to mend, not a fault of ours that a traceback would explain."""

@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stop-after", type=int, metavar="STEP", help="training saves and stops at this step, and stays owed"
     )
+    parser.add_argument(
+        "--tracker",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="show metrics in wandb, tensorboard or files; repeatable (stages with `trackers:` have their own)",
+    )
     parser.add_argument("--rebuild", action="store_true", help="take what is lost, outdated or stale, too")
     parser.add_argument(
         "--rerun",
@@ -36,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from holdfast import trackers
     from holdfast.cli import progress, table
     from holdfast.core.plan import REBUILT, standings
     from holdfast.core.store import Store
@@ -50,7 +58,10 @@ def run(options: argparse.Namespace) -> int:
     again = {stored.named(plan, name).key for name in options.rerun}
     if options.rebuild:
         again |= {standing.record.key for standing in standings(plan, store) if standing.state in REBUILT}
-    placement = Placement(max_parallel=options.max_parallel, stop_after=options.stop_after)
+    shown = tuple(dict.fromkeys(options.tracker))
+    for name in shown:
+        trackers.load(name)
+    placement = Placement(max_parallel=options.max_parallel, stop_after=options.stop_after, trackers=shown)
     submission = submit(plan, store, LocalExecutor(), placement, again)
     table.show_submission(submission, store)
     if options.wait:

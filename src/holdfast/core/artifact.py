@@ -24,6 +24,8 @@ from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile
 MANIFEST = ".holdfast.json"
 METRICS = "metrics.jsonl"
 """Written by every kind, with times in it: verified like other files, but not part of what the contents are."""
+SHOWN = ("tensorboard/*", "wandb/*", "logs/metrics.csv")
+"""Where trackers write in the home of an exclusive kind: loose, whatever the kind says."""
 FIELDS: Mapping[str, type] = {"key": str, "digest": str, "files": list}
 OPTIONAL: Mapping[str, type] = {"path": str, "attempt": int, "inputs": dict, "inner": list}
 

@@ -22,7 +22,7 @@ from holdfast.core.process import Identity
 class Task:
     """One stage of a job. `needs` are the homes (with key and inner path) that must be complete before it can start.
 
-    `command` is None for a kind that runs in a Python process of ours.
+    `command` is None for a kind that runs in a Python process of ours. `trackers` show its metrics elsewhere.
     """
 
     key: str
@@ -35,6 +35,7 @@ class Task:
     env: Mapping[str, str] = field(default_factory=dict)
     gpus: int = 0
     stop_after: int | None = None
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Job:
 def _task(entry: Mapping[str, Any]) -> Task:
     command = entry["command"]
     lists = {"needs": tuple(entry["needs"]), "services": tuple(entry["services"])}
+    lists["trackers"] = tuple(entry.get("trackers", ()))
     return Task(**{**entry, **lists, "command": tuple(command) if command else None})
 
 

@@ -22,6 +22,7 @@ CARRIED = (
     "execute/diagnosis.py",
     "execute/slots.py",
     "execute/heartbeat.py",
+    "execute/sidecars.py",
     "execute/supervisor.py",
     "execute/runner.py",
 )

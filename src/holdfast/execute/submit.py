@@ -30,7 +30,7 @@ class Executor(Protocol):
 @dataclass(frozen=True)
 class Placement:
     """Where and how a job runs; none of it is part of a key. `stop_after`: the step at which training stops and
-    saves.
+    saves. `trackers`: where metrics are shown, for stages that do not say so themselves.
     """
 
     executor: str = "local"
@@ -40,6 +40,7 @@ class Placement:
     heartbeat: float = attempt.HEARTBEAT_SECONDS
     silence: float = attempt.SILENCE_SECONDS
     gpus: int = 0
+    trackers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,6 +176,7 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
         command=tuple(command) if command else None,
         gpus=_gpus(record, placement),
         stop_after=placement.stop_after,
+        trackers=tuple(record.placement.get("trackers", placement.trackers)),
     )
 
 

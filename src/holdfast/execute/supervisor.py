@@ -26,6 +26,7 @@ from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
 from holdfast.execute import diagnosis, slots
 from holdfast.execute.heartbeat import Ending, Heartbeat, Interrupted
+from holdfast.execute.sidecars import Sidecars
 
 DONE, FAILED, STOPPED, HELD, NO_SLOT = 0, 1, 3, 4, 75
 TICK = 0.1
@@ -70,6 +71,7 @@ class Supervisor:
         except Held as error:
             say(f"{self.task.name}: {error}")
             return HELD
+        self.trackers = Sidecars(self.job, self.task, claim.directory, say)
         ending = self._attempt(claim, devices)
         say(f"{self.task.name}: attempt {claim.n}: {ending.outcome} {ending.reason}".rstrip())
         try:
@@ -77,6 +79,8 @@ class Supervisor:
         except OSError as error:
             say(f"{self.task.name}: attempt {claim.n}: could not write its exit record: {error}")
             return FAILED
+        if ending.outcome != "taken over":
+            self.trackers.sync(lambda: not self.asked)
         return {"complete": DONE, "stopped": STOPPED, "cancelled": STOPPED}.get(ending.outcome, FAILED)
 
     def _take(self) -> Claim:
@@ -153,10 +157,12 @@ class Supervisor:
     def _run_child(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], out: Path) -> Ending:
         command = self.task.command or (*self.job.python, "-m", "holdfast.stages", "run", self.task.key)
         self.child = self._start(command, environment, claim.output)
+        self.trackers.start(environment)
         code = self._wait(self.child, claim, beat)
         if code != 0:
             self._check_services()
         self._end_services()
+        self.trackers.end(code if self.task.command or code != STOPPED else 0, beat.renew)
         left = self._end_all(5.0)
         if self.asked and code != 0:
             result = _result(claim)
@@ -218,6 +224,7 @@ class Supervisor:
                 next_look = time.monotonic() + LOOK
                 self._look_for_stop()
                 self._check_services()
+                self.trackers.look()
             if self.asked and stoppable:
                 patience.press(child, claim)
             time.sleep(TICK)

@@ -69,7 +69,9 @@ class Work:
         if still:
             self._say("failed", still)
             return 0
-        manifest = artifact.seal(self.out, self._description(), self.kind.loose)
+        # Trackers write in a home that outlives its attempts, and may do so after it was published.
+        shown = artifact.SHOWN if self.kind.exclusive else ()
+        manifest = artifact.seal(self.out, self._description(), (*self.kind.loose, *shown))
         home = self.store.home(self.record)
         published = (
             artifact.publish_in_place(home, manifest)
