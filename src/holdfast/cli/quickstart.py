@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--seeds", metavar="A,B", help="seeds of the two runs (default: drawn once and kept)"
-    )
+    parser.add_argument("--seeds", metavar="A,B", help="seeds of the two runs (default: drawn once and kept)")
 
 
 def run(options: argparse.Namespace) -> int:

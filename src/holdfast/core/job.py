@@ -22,7 +22,9 @@ from holdfast.core.process import Identity
 class Task:
     """One stage of a job. `needs` are the homes (with key and inner path) that must be complete before it can start.
 
-    `command` is None for a kind that runs in a Python process of ours.
+    `command` is None for a kind that runs in a Python process of ours. Of a program that is not ours: `directory` is
+    where it runs (empty: the job's), `folders` are made in its home, `reads` are files with the sha256 that they must
+    have at the start, `progress` says how it shows how far it is, `stop_signal` (a name like USR1) asks it to save.
     """
 
     key: str
@@ -35,6 +37,11 @@ class Task:
     env: Mapping[str, str] = field(default_factory=dict)
     gpus: int = 0
     stop_after: int | None = None
+    directory: str = ""
+    folders: tuple[str, ...] = ()
+    reads: Mapping[str, str] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    stop_signal: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class Job:
 
 def _task(entry: Mapping[str, Any]) -> Task:
     command = entry["command"]
-    lists = {"needs": tuple(entry["needs"]), "services": tuple(entry["services"])}
+    lists = {name: tuple(entry[name]) for name in ("needs", "services", "folders")}
     return Task(**{**entry, **lists, "command": tuple(command) if command else None})
 
 

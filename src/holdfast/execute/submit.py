@@ -30,7 +30,8 @@ class Executor(Protocol):
 @dataclass(frozen=True)
 class Placement:
     """Where and how a job runs; none of it is part of a key. `stop_after`: the step at which training stops and
-    saves.
+    saves. `gpus` and `nodes` are a stage's, GPUs on each node; `time` is H:M:S; `env` names variables to forward, their
+    values are never stored. What follows `nodes` concerns a scheduler, and means nothing on this machine.
     """
 
     executor: str = "local"
@@ -40,6 +41,16 @@ class Placement:
     heartbeat: float = attempt.HEARTBEAT_SECONDS
     silence: float = attempt.SILENCE_SECONDS
     gpus: int = 0
+    nodes: int = 1
+    time: str = ""
+    account: str = ""
+    partition: str = ""
+    container: str = ""
+    mounts: str = ""
+    launcher: str = "plain"
+    setup: tuple[str, ...] = ()
+    sbatch_args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,8 +172,9 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
     """What the supervisor must know of one stage."""
     stage = record.stage
     implementation = kind.load(stage.kind)
-    params = implementation.parse(stage.params)
+    params = implementation.parse(stage.params, record.placement)
     inputs = input_paths(record, reader)
+    around = implementation.surroundings(params)
     home = reader.store.home(record)
     command = implementation.command(params, inputs, home)
     return Task(
@@ -173,8 +185,14 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
         needs=tuple(_needs(record, reader)),
         services=tuple(service.as_dict() for service in implementation.services(params, inputs)),
         command=tuple(command) if command else None,
+        env=around.variables,
         gpus=_gpus(record, placement),
         stop_after=placement.stop_after,
+        directory=around.directory,
+        folders=around.folders,
+        reads=around.reads,
+        progress=around.progress,
+        stop_signal=around.stop_signal,
     )
 
 

@@ -48,7 +48,7 @@ def read(path: Path, overrides: Sequence[str], store: Store) -> Plan:
 class _Reading:
     """Resolves names depth first, so that each stage comes after its inputs."""
 
-    def __init__(self, stages: Mapping[str, Any], store: Store) -> None:
+    def __init__(self, stages: Mapping[Any, Any], store: Store) -> None:
         self.stages = stages
         self.store = store
         self.records: dict[str, Record] = {}
@@ -79,7 +79,7 @@ class _Reading:
             )
         return Record(stage, name, home, placement)
 
-    def _entry(self, name: str) -> Mapping[str, Any]:
+    def _entry(self, name: Any) -> Mapping[str, Any]:
         entry = self.stages[name]
         if not isinstance(name, str) or not NAME.fullmatch(name) or name[0] == "." or len(name.encode()) > 120:
             raise ConfigError(
