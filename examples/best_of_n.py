@@ -42,7 +42,9 @@ class BestOfN(Kind):
                     best[row["id"]] = row
         chosen = [row for row in best.values() if row["reward"] >= params.min_reward]
         with open(out.path / "train.jsonl", "w", encoding="utf-8") as file:
-            file.writelines(json.dumps({"prompt": row["prompt"], "completion": row["response"]}) + "\n" for row in chosen)
+            file.writelines(
+                json.dumps({"prompt": row["prompt"], "completion": row["response"]}) + "\n" for row in chosen
+            )
         out.metric(0, prompts=len(best), kept=len(chosen))
 
     def owed(self, params: BestOfNParams, home: Path) -> str | None:

@@ -1,7 +1,7 @@
 """What a training script does around its algorithm: config, resume, checkpoints, metrics, a time limit.
 
-The layout is NeMo RL's: `step_N/training_info.json`, a checkpoint renamed into place, resume from the newest. Nothing of
-Holdfast is imported; where to write comes as overrides, or from `HOLDFAST_*` when there is no config to override.
+The layout is NeMo RL's: `step_N/training_info.json`, a checkpoint renamed into place, resume from the newest. Nothing
+of Holdfast is imported; where to write comes as overrides, or from `HOLDFAST_*` when there is no config to override.
 
 The problem is a toy: 64 prompts with 16 features, 8 possible answers of which a hidden teacher calls one right.
 """
@@ -62,7 +62,7 @@ class Problem:
 
     def rewards(self, prompts: NDArray[np.int64], answers: NDArray[np.int64]) -> Array:
         """1 for the right answer; `answers` is (prompts, responses)."""
-        return (answers == self.right[prompts][:, None]).astype(float)
+        return np.equal(answers, self.right[prompts][:, None]).astype(np.float64)
 
 
 def new_weights(model_name: str, seed: int) -> Weights:
@@ -106,7 +106,9 @@ class Run:
         self.step, self.weights = self._newest() or (0, fresh)
 
     def _newest(self) -> tuple[int, Weights] | None:
-        steps = [int(match[1]) for each in self.directory.iterdir() if (match := re.fullmatch(r"step_(\d+)", each.name))]
+        steps = [
+            int(match[1]) for each in self.directory.iterdir() if (match := re.fullmatch(r"step_(\d+)", each.name))
+        ]
         if not steps:
             return None
         with np.load(self.directory / f"step_{max(steps)}" / "policy.npz", allow_pickle=False) as kept:
@@ -140,7 +142,7 @@ class Run:
         built = self.directory / f"tmp_step_{self.step}"
         shutil.rmtree(built, ignore_errors=True)
         built.mkdir()
-        np.savez(built / "policy.npz", **{name: np.asarray(each) for name, each in self.weights.items()})
+        np.savez(built / "policy.npz", allow_pickle=False, **self.weights)
         info = {"total_steps": self.step, "current_step": self.step, "current_epoch": 0, "val:reward": values["reward"]}
         (built / "training_info.json").write_text(json.dumps(info))
         (built / "config.yaml").write_text(OmegaConf.to_yaml(self.config, resolve=True))

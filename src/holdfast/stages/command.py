@@ -1,7 +1,7 @@
 """Any program as a stage: a training script, a binary, one line of shell that a person wrote as tokens.
 
 The program is told where to write by `HOLDFAST_OUT`, may append `{"step": ..., "name": ..., "value": ...}` lines to
-`HOLDFAST_METRICS`, and is complete when it ends well and what it promised to make is there, or when its profile says so.
+`HOLDFAST_METRICS`, and is complete when it ends well and what it promised to make is there, or its profile says so.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def relative(script: Path) -> str:
 
 
 def state(script: Path) -> dict[str, Any]:
-    """`script`: its sha256; `revision` of its repository; `dirty`: sha256 of what was changed since, empty if nothing."""
+    """`script`: its sha256; `revision` of its repository; `dirty`: sha256 of what changed since, empty if nothing."""
     found = {"script": hashlib.sha256(script.read_bytes()).hexdigest()}
     directory = script.resolve().parent
     revision = _git(directory, "rev-parse", "HEAD")
