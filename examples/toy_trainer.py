@@ -62,7 +62,8 @@ class Problem:
 
     def rewards(self, prompts: NDArray[np.int64], answers: NDArray[np.int64]) -> Array:
         """1 for the right answer; `answers` is (prompts, responses)."""
-        return np.equal(answers, self.right[prompts][:, None]).astype(np.float64)
+        rewards: Array = (answers == self.right[prompts][:, None]).astype(np.float64)
+        return rewards
 
 
 def new_weights(model_name: str, seed: int) -> Weights:
