@@ -56,5 +56,5 @@ def said(root: Path, name: str) -> dict[str, Any]:
 
 def planned(root: Path, *arguments: str, **changes: str) -> list[dict[str, Any]]:
     """What a dry run says of each point."""
-    done = hold(root, "launch", *arguments, "--dry", "--json", "--executor", "local", code=0, **changes)
+    done = hold(root, "launch", "--dry", "--json", "--executor", "local", *arguments, code=0, **changes)
     return [dict(each) for each in json.loads(done.stdout)]

@@ -1,5 +1,4 @@
-"""The promise of the first two minutes: a result that is real, survives kill -9 of everything, and is not made twice.
-"""
+"""The promise of the first two minutes: a result that is real, survives kill -9 of everything, and is not made twice."""
 
 import os
 import re

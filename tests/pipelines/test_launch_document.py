@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from tests.launches import copy_examples, launch, planned
-from tests.runs import hold
+from tests.runs import ENTRY, environment, hold
 
 COMMANDS: list[tuple[str, str, int]] = [
     (
@@ -101,11 +103,6 @@ def test_numbers_of_a_sweep_are_numbers_and_not_words(tmp_path: Path) -> None:
 
 def test_the_log_directory_of_the_document_is_the_root(tmp_path: Path) -> None:
     copy_examples(tmp_path)
-    import subprocess
-    import sys
-
-    from tests.runs import ENTRY, environment
-
     command = [
         sys.executable,
         "-c",

@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.core import config
 from holdfast.sweeps.labels import spell
 
-BARE = re.compile(r"[A-Za-z0-9_/.+$%@?|-][A-Za-z0-9_/.+$%@?|: -]*")
+BARE = re.compile(r"[A-Za-z0-9_/.][A-Za-z0-9_/.+%@-]*")
 """What both grammars take without quotes."""
 
 
@@ -25,7 +25,7 @@ def override_text(value: Any) -> str:
 
 
 def _text(value: str) -> str:
-    candidates = [value] if BARE.fullmatch(value) and value == value.strip() else []
+    candidates = [value] if BARE.fullmatch(value) else []
     if "\n" not in value:
         candidates += _quoted(value)
     return next((text for text in candidates if config.value_of(text) == value), value)

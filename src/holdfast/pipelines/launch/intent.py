@@ -79,14 +79,17 @@ def intent(base: Base, point: Point, tokens: Iterable[str], profile: Profile) ->
 
 
 def _without(content: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+    """A config without these keys and sections; a section of which nothing is left goes, too."""
     for key in keys:
         first, _, rest = key.partition(".")
         if first not in content:
             continue
-        if not rest:
+        below = content[first]
+        left = _without(below, [rest]) if rest and isinstance(below, dict) else below
+        if not rest or left == {}:
             content = {name: value for name, value in content.items() if name != first}
-        elif isinstance(content[first], dict):
-            content = {**content, first: _without(content[first], [rest])}
+        else:
+            content = {**content, first: left}
     return content
 
 
