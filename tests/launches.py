@@ -46,7 +46,7 @@ def launch(
     root: Path, *arguments: str, code: int | None = 0, executor: str = "local", **changes: str
 ) -> subprocess.CompletedProcess[str]:
     """Type `holdfast launch` and stay until it is done."""
-    return hold(root, "launch", "--executor", executor, "--wait", *arguments, code=code, **changes)
+    return hold(root, "launch", "--executor", executor, "--wait", *arguments, code=code, timeout=120.0, **changes)
 
 
 def said(root: Path, name: str) -> dict[str, Any]:
@@ -56,5 +56,5 @@ def said(root: Path, name: str) -> dict[str, Any]:
 
 def planned(root: Path, *arguments: str, **changes: str) -> list[dict[str, Any]]:
     """What a dry run says of each point."""
-    done = hold(root, "launch", "--dry", "--json", "--executor", "local", *arguments, code=0, **changes)
+    done = hold(root, "launch", "--dry", "--json", "--executor", "local", *arguments, code=0, timeout=120.0, **changes)
     return [dict(each) for each in json.loads(done.stdout)]

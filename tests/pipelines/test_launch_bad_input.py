@@ -17,7 +17,7 @@ SCRIPT = ["--script", "echo.py", "--config", "config.yaml"]
 
 def refused(root: Path, *arguments: str, executor: str = "local", **changes: str) -> str:
     """What is said against it."""
-    done = hold(root, "launch", "--executor", executor, *arguments, code=2, **changes)
+    done = hold(root, "launch", "--executor", executor, *arguments, code=2, timeout=120.0, **changes)
     lines = done.stderr.splitlines()
     lines = [line for line in lines if not line.startswith("note: ")]
     assert lines[0].startswith("error: ") and lines[1] == "" and lines[2].startswith("hint: "), done.stderr

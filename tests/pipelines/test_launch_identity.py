@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.launches import CONFIG, launch, planned, said, write_echo
 from tests.runs import claims, hold, status, wait_until
 
@@ -152,6 +153,29 @@ def test_points_with_other_needs_are_jobs_of_their_own(tmp_path: Path) -> None:
     launch(root, "--sweep", "sweep.yaml", HOLDFAST_GPUS="0")
     assert len(list((root / ".holdfast" / "jobs").iterdir())) == 2
     assert said(root, "echo_sweep/gpus_per_node-1")["arguments"][-1] == "cluster.gpus_per_node=1"
+
+
+@pytest.mark.parametrize(
+    ("executor", "more", "needs"),
+    [
+        ("local", [], (1, 2)),
+        ("local", ["--gpus", "1"], (1, 1)),
+        ("local", ["--config", "two.yaml"], (1, 0)),
+        ("slurm", [], (1, 8)),
+        ("slurm", ["--config", "two.yaml"], (2, 0)),
+        ("slurm", ["--config", "two.yaml", "cluster.num_nodes=3"], (3, 0)),
+        ("slurm", ["--config", "two.yaml", "--nodes", "5", "--gpus", "4"], (5, 4)),
+    ],
+)
+def test_nodes_and_gpus_come_from_flag_then_config_then_what_is_usual_there(
+    executor: str, more: list[str], needs: tuple[int, int], tmp_path: Path
+) -> None:
+    root = write_echo(tmp_path)
+    (tmp_path / "two.yaml").write_text("defaults: config.yaml\n")
+    flags = ["--executor", executor, "--account", "a", "--container", "none", "--script", "echo.py"]
+    done = hold(root, "launch", "--dry", "--json", *flags, *more, code=0, HOLDFAST_GPUS="0,1")
+    (found,) = json.loads(done.stdout)
+    assert (found["nodes"], found["gpus"]) == needs
 
 
 def test_a_thousand_points_are_planned_in_a_moment(tmp_path: Path) -> None:

@@ -97,7 +97,20 @@ def test_secrets_of_the_environment_are_in_no_file(tmp_path: Path) -> None:
     root = write_echo(tmp_path, {**CONFIG, "hub": {"token": "${oc.env:HF_TOKEN}"}})
     (tmp_path / "quiet.py").write_text("import os; assert os.environ['HF_TOKEN'] and os.environ['MY_KEY']")
     secrets = {"HF_TOKEN": "hf_verysecretvalue", "WANDB_API_KEY": "wb_verysecretvalue", "MY_KEY": "k_verysecretvalue"}
-    launch(root, "--script", "quiet.py", "--config", "config.yaml", "--env", "HF_TOKEN", "--env", "MY_KEY", **secrets)
+    launch(
+        root,
+        "--script",
+        "quiet.py",
+        "--config",
+        "config.yaml",
+        "--env",
+        "HF_TOKEN",
+        "--env",
+        "MY_KEY",
+        code=0,
+        executor="local",
+        **secrets,
+    )
     files = [path for path in root.rglob("*") if path.is_file()]
     assert len(files) > 5
     assert [path for path in files if b"verysecretvalue" in path.read_bytes()] == []

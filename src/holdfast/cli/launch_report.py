@@ -41,7 +41,8 @@ def dry(prepared: Prepared, store: Store, *, as_json: bool) -> int:
 
 def _as_dict(cell: Cell) -> dict[str, object]:
     params = cell.record.placement["params"]
-    return {"point": cell.point, "command": params["tokens"], "variables": params["variables"]}
+    needs = {"nodes": cell.nodes, "gpus": cell.gpus}
+    return {"point": cell.point, **needs, "command": params["tokens"], "variables": params["variables"]}
 
 
 def command(cell: Cell) -> str:

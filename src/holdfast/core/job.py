@@ -74,7 +74,7 @@ class Job:
 
 def _task(entry: Mapping[str, Any]) -> Task:
     command = entry["command"]
-    lists = {name: tuple(entry[name]) for name in ("needs", "services", "folders")}
+    lists = {name: tuple(entry.get(name, ())) for name in ("needs", "services", "folders")}
     return Task(**{**entry, **lists, "command": tuple(command) if command else None})
 
 
