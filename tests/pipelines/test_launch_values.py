@@ -65,6 +65,15 @@ def test_swept_text_is_read_back_as_that_very_text(values: list[str]) -> None:
             assert OmegaConf.from_dotlist([f"a={text}"])["a"] == value
 
 
+def test_keys_behind_two_dashes_are_not_checked_and_count(tmp_path: Path) -> None:
+    root = write_echo(tmp_path)
+    script = ["--script", "echo.py", "--config", "config.yaml"]
+    hold(root, "launch", "--executor", "local", *script, "data.key=1", code=2)
+    keys = [planned(root, *script, *more)[0]["key"] for more in ([], ["--", "data.key=1"], ["--", "data.key=2"])]
+    assert len(set(keys)) == 3
+    assert planned(root, *script, "--", "data.key=1")[0]["command"][-1] == "data.key=1"
+
+
 def test_user_values_win_over_injected_ones_and_over_the_sweep(tmp_path: Path) -> None:
     root = write_echo(tmp_path)
     (tmp_path / "sweep.yaml").write_text("optim.lr: [1, 2]\nmodel.layers: [3, 4]\n")

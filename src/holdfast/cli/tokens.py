@@ -8,28 +8,30 @@ from typing import Any
 
 
 class Parser(argparse.ArgumentParser):
-    """With `forwards` set, such tokens may stand anywhere on the line, and end in that list unchanged, in order."""
+    """With `forwards` set, such tokens may stand anywhere on the line, and end in that list unchanged, in order; what
+    stands behind `--` ends in the list `behind`.
+    """
 
     forwards: str | None = None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self.forwards is None or args is None:
             return super().parse_known_args(args, namespace)
-        ours, theirs = self._divide(list(args))
+        before, behind = _split(list(args))
+        ours, theirs = self._divide(before)
         namespace, unknown = super().parse_known_args(ours, namespace)
         setattr(namespace, self.forwards, theirs)
+        namespace.behind = behind
         return namespace, unknown
 
     def _divide(self, arguments: Sequence[str]) -> tuple[list[str], list[str]]:
         ours: list[str] = []
         theirs: list[str] = []
         values = 0
-        for number, argument in enumerate(arguments):
+        for argument in arguments:
             if values:
                 values -= 1
                 ours.append(argument)
-            elif argument == "--":
-                return ours, [*theirs, *arguments[number + 1 :]]
             elif argument.startswith("-"):
                 values = self._values_of(argument)
                 ours.append(argument)
@@ -43,3 +45,11 @@ class Parser(argparse.ArgumentParser):
         """How many of the next arguments are this option's."""
         action = self._option_string_actions.get(option)
         return 1 if action is not None and action.nargs is None else 0
+
+
+def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """What stands before the first `--`, and behind it."""
+    if "--" not in arguments:
+        return arguments, []
+    place = arguments.index("--")
+    return arguments[:place], arguments[place + 1 :]

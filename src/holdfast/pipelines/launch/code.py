@@ -33,6 +33,17 @@ def project(script: Path) -> Path | None:
     return None
 
 
+def lock(script: Path) -> Path | None:
+    """The nearest `uv.lock` above a script, inside its project."""
+    home = project(script)
+    for directory in script.resolve().parents:
+        if (directory / "uv.lock").exists():
+            return directory / "uv.lock"
+        if directory == home:
+            break
+    return None
+
+
 def relative(script: Path) -> str:
     """A script's path inside its project, or inside the current directory; absolute where it is in neither."""
     location = script.resolve()
@@ -72,13 +83,10 @@ def interpreter(script: Path, given: str | None, *, on_cluster: bool) -> tuple[l
     """The tokens before the script, and what a person should know of the choice."""
     if given:
         return shlex.split(given), ""
-    home = project(script)
-    locked = home is not None and (home / "uv.lock").exists()
+    locked = lock(script)
     if locked and (on_cluster or shutil.which("uv")):
         return ["uv", "run"], ""
-    note = (
-        f"{home}/uv.lock is not used: there is no uv on PATH; the script runs with {sys.executable}" if locked else ""
-    )
+    note = f"{locked} is not used: there is no uv on PATH; the script runs with {sys.executable}" if locked else ""
     return [sys.executable], note
 
 

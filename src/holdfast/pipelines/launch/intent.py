@@ -60,13 +60,14 @@ def is_override(token: str) -> bool:
     return not token.startswith("-") and ("=" in token or token.startswith(("+", "~")))
 
 
-def intent(base: Base, point: Point, tokens: Iterable[str], profile: Profile) -> Intent:
-    """One point of a sweep, or the only one.
+def intent(base: Base, point: Point, tokens: Iterable[str], behind: Iterable[str], profile: Profile) -> Intent:
+    """One point of a sweep, or the only one; `behind` are tokens whose keys need not be in the config.
 
     Raises:
         ConfigError: a key that the config does not have.
     """
-    typed = [token for token in tokens if is_override(token)]
+    unchecked = [token if token.startswith(("+", "~")) else f"++{token}" for token in behind if is_override(token)]
+    typed = [*(token for token in tokens if is_override(token)), *unchecked]
     by_hand = {key_of(token) for token in typed}
     swept = {key: value for key, value in point.items() if key_of(key) not in by_hand}
     overrides = tuple((key, override_text(value)) for key, value in swept.items())

@@ -110,7 +110,7 @@ def plan(
     cells: dict[str, Cell] = {}
     same: list[tuple[str, str]] = []
     for point in points:
-        found = intent.intent(setting.base, point, request.tokens, setting.profile)
+        found = intent.intent(setting.base, point, request.tokens, request.behind, setting.profile)
         label = labels.label(point, swept) if program.sweep else ""
         cell = _cell(setting, found, label, notes)
         known = cells.setdefault(cell.record.key, cell)
@@ -139,7 +139,7 @@ def _setting(
     script = Path(program.script)
     on_cluster = request.executor == "slurm"
     starts, note = code.interpreter(script, request.interpreter, on_cluster=on_cluster)
-    off = wandb.why_off(starts, code.project(script), environ, sys.executable)
+    off = wandb.why_off(starts, code.lock(script), environ, sys.executable)
     name = request.jobname or script.stem
     name = f"{name}-{stamp}" if stamp else name
     _check_name(name)
@@ -193,7 +193,7 @@ def _label_keys(setting: Setting) -> list[str]:
     sweep = setting.program.sweep
     if sweep is None:
         return []
-    by_hand = {intent.key_of(token) for token in setting.request.tokens if intent.is_override(token)}
+    by_hand = {intent.key_of(token) for token in setting.request.forwarded if intent.is_override(token)}
     keys = [key for axis in sweep.axes for key in axis if intent.key_of(key) not in by_hand]
     return keys or [key for key in sweep.swept if intent.key_of(key) not in by_hand] or sweep.swept
 
@@ -227,7 +227,7 @@ def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell
 
 def _stage(setting: Setting, found: Intent) -> Stage:
     """What the work is. Without a config the tokens count as they are."""
-    plain = [token for token in setting.request.tokens if found.counted is None or not intent.is_override(token)]
+    plain = [token for token in setting.request.forwarded if found.counted is None or not intent.is_override(token)]
     swept = sorted(f"{key}={text}" for key, text in found.overrides) if found.counted is None else []
     params: dict[str, Any] = {
         "command": [setting.script, *swept, *plain],
@@ -315,7 +315,7 @@ def _how(setting: Setting, found: Intent, home: str, nodes: int, gpus: int) -> d
     names = wandb.variables(home, group, str(path), setting.wandb_off)
     own = {"HOLDFAST_CHECKPOINTS": str(path / "checkpoints"), "HOLDFAST_LOGS": str(path / "logs")}
     return {
-        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *setting.request.tokens],
+        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *setting.request.forwarded],
         "directory": str(setting.directory),
         "variables": {**{name: value for name, value in names.items() if name not in setting.environ}, **own},
         "reads": dict(setting.base.reads),

@@ -54,12 +54,15 @@ def cluster_defaults() -> ClusterDefaults:
 
 @dataclass(frozen=True)
 class Request:
-    """One command line. `tokens` are forwarded to the script; `executor` is settled: `local` or `slurm`."""
+    """One command line. `tokens` are forwarded to the script, and after them `behind`: what stood behind `--`, where a
+    key that the config does not have is no mistake. `executor` is settled: `local` or `slurm`.
+    """
 
     script: str | None = None
     config: str | None = None
     sweep: str | None = None
     tokens: tuple[str, ...] = ()
+    behind: tuple[str, ...] = ()
     jobname: str | None = None
     nodes: int | None = None
     gpus: int | None = None
@@ -78,6 +81,10 @@ class Request:
     new: bool = False
     dry: bool = False
     executor: str = "local"
+
+    @property
+    def forwarded(self) -> tuple[str, ...]:
+        return (*self.tokens, *self.behind)
 
 
 @dataclass(frozen=True)

@@ -11,23 +11,23 @@ from urllib.parse import urlparse
 HOST = "api.wandb.ai"
 
 
-def why_off(command: Sequence[str], project: Path | None, environ: Mapping[str, str], own_python: str) -> str:
+def why_off(command: Sequence[str], lock: Path | None, environ: Mapping[str, str], own_python: str) -> str:
     """Why W&B is off, in words; empty if it is on."""
     mode = environ.get("WANDB_MODE", "")
     if mode == "disabled":
         return "WANDB_MODE is disabled"
-    if not _is_installed(command, project, own_python):
+    if not _is_installed(command, lock, own_python):
         return "it is not installed where the script runs"
     if mode == "offline" or environ.get("WANDB_API_KEY") or _has_login(environ):
         return ""
     return "not logged in: `wandb login`, or WANDB_API_KEY, or WANDB_MODE=offline"
 
 
-def _is_installed(command: Sequence[str], project: Path | None, own_python: str) -> bool:
+def _is_installed(command: Sequence[str], lock: Path | None, own_python: str) -> bool:
     if list(command) == [own_python]:
         return importlib.util.find_spec("wandb") is not None
-    if command[:2] == ["uv", "run"] and project and (project / "uv.lock").exists():
-        return 'name = "wandb"' in (project / "uv.lock").read_text(encoding="utf-8", errors="replace")
+    if list(command[:2]) == ["uv", "run"] and lock:
+        return 'name = "wandb"' in lock.read_text(encoding="utf-8", errors="replace")
     return True  # an interpreter that we cannot ask cheaply
 
 
