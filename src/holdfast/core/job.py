@@ -22,7 +22,10 @@ from holdfast.core.process import Identity
 class Task:
     """One stage of a job. `needs` are the homes (with key and inner path) that must be complete before it can start.
 
-    `command` is None for a kind that runs in a Python process of ours. `trackers` show its metrics elsewhere.
+    `command` is None for a kind that runs in a Python process of ours. `trackers` show its metrics elsewhere. Of a
+    program that is not ours: `directory` is where it runs (empty: the job's), `folders` are made in its home, `reads`
+    are files with the sha256 that they must have at the start, `progress` says how it shows how far it is,
+    `stop_signal` (a name like USR1) asks it to save.
     """
 
     key: str
@@ -36,6 +39,11 @@ class Task:
     gpus: int = 0
     stop_after: int | None = None
     trackers: tuple[str, ...] = ()
+    directory: str = ""
+    folders: tuple[str, ...] = ()
+    reads: Mapping[str, str] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    stop_signal: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,7 @@ class Job:
 
 def _task(entry: Mapping[str, Any]) -> Task:
     command = entry["command"]
-    lists = {"needs": tuple(entry["needs"]), "services": tuple(entry["services"])}
-    lists["trackers"] = tuple(entry.get("trackers", ()))
+    lists = {name: tuple(entry.get(name, ())) for name in ("needs", "services", "folders", "trackers")}
     return Task(**{**entry, **lists, "command": tuple(command) if command else None})
 
 

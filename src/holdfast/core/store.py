@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -108,7 +109,8 @@ class Store:
                 )
 
     def write(self, records: Iterable[Record]) -> None:
-        """Write the stages that are not there yet, durably and with one sync however many there are.
+        """Write the stages that are not there yet, durably and with one sync however many there are; of those that are,
+        how they are run follows the newest submission.
 
         Raises:
             NameTaken: a home belongs to other work; nothing was written.
@@ -151,6 +153,8 @@ class Store:
                 f"`{record.name}` is the same work as `{found.name}`: at {self.home(found)}, not {self.home(record)}",
                 f"use it under that name: holdfast status {found.name}",
             )
+        if record.placement and dict(found.placement) != json.loads(json.dumps(dict(record.placement))):
+            files.replace(self.stage(record.key) / "stage.json", _encode(replace(found, placement=record.placement)))
         return True
 
     def _bind_all(self, records: Iterable[Record]) -> None:
@@ -348,7 +352,7 @@ def _encode(record: Record) -> bytes:
             "name": record.name,
             "home": record.home,
             "placement": dict(record.placement),
-            "planned": time.time(),
+            "planned": record.planned or time.time(),
             "user": process.current().user,
         }
     )

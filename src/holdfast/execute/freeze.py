@@ -20,6 +20,7 @@ CARRIED = (
     "core/store.py",
     "core/plan.py",
     "execute/diagnosis.py",
+    "execute/outsiders.py",
     "execute/slots.py",
     "execute/heartbeat.py",
     "execute/sidecars.py",

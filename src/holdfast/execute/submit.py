@@ -30,7 +30,9 @@ class Executor(Protocol):
 @dataclass(frozen=True)
 class Placement:
     """Where and how a job runs; none of it is part of a key. `stop_after`: the step at which training stops and
-    saves. `trackers`: where metrics are shown, for stages that do not say so themselves.
+    saves. `trackers`: where metrics are shown, for stages that do not say so themselves. `gpus` and `nodes` are a
+    stage's, GPUs on each node; `time` is H:M:S; `env` names variables to forward, their values are never stored. What
+    follows `nodes` concerns a scheduler, and means nothing on this machine.
     """
 
     executor: str = "local"
@@ -41,6 +43,16 @@ class Placement:
     silence: float = attempt.SILENCE_SECONDS
     gpus: int = 0
     trackers: tuple[str, ...] = ()
+    nodes: int = 1
+    time: str = ""
+    account: str = ""
+    partition: str = ""
+    container: str = ""
+    mounts: str = ""
+    launcher: str = "plain"
+    setup: tuple[str, ...] = ()
+    sbatch_args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -162,8 +174,9 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
     """What the supervisor must know of one stage."""
     stage = record.stage
     implementation = kind.load(stage.kind)
-    params = implementation.parse(stage.params)
+    params = implementation.parse(stage.params, record.placement)
     inputs = input_paths(record, reader)
+    around = implementation.surroundings(params)
     home = reader.store.home(record)
     command = implementation.command(params, inputs, home)
     return Task(
@@ -174,9 +187,15 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
         needs=tuple(_needs(record, reader)),
         services=tuple(service.as_dict() for service in implementation.services(params, inputs)),
         command=tuple(command) if command else None,
+        env=around.variables,
         gpus=_gpus(record, placement),
         stop_after=placement.stop_after,
         trackers=tuple(record.placement.get("trackers", placement.trackers)),
+        directory=around.directory,
+        folders=around.folders,
+        reads=around.reads,
+        progress=around.progress,
+        stop_signal=around.stop_signal,
     )
 
 

@@ -24,7 +24,7 @@ from holdfast.core import artifact, attempt, files, process
 from holdfast.core.attempt import Claim
 from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
-from holdfast.execute import diagnosis, slots
+from holdfast.execute import diagnosis, outsiders, slots
 from holdfast.execute.heartbeat import Ending, Heartbeat, Interrupted
 from holdfast.execute.sidecars import Sidecars
 
@@ -104,6 +104,7 @@ class Supervisor:
         try:
             self._check_inputs(claim)
             files.make_directories(out)
+            outsiders.make_folders(self.task, out, claim)
             environment = self._environment(claim, out, devices)
             environment |= self._start_services(claim, beat, environment)
             return self._run_child(claim, beat, environment, out)
@@ -131,6 +132,8 @@ class Supervisor:
                 raise Interrupted("failed", f"input {need['home']} is damaged: {'; '.join(problems[:3])}")
             digests[need["home"]] = manifest.digest
         files.replace(claim.directory / "inputs.json", files.encode({"digests": digests}))
+        if changed := outsiders.changed_files(self.task, self.job.cwd):
+            raise Interrupted("failed", changed)
 
     def _end_all(self, grace: float) -> list[int]:
         """End everything of this attempt but ourselves; returns what was still running."""
@@ -206,7 +209,7 @@ class Supervisor:
         with open(log, "ab") as output:
             return subprocess.Popen(
                 command,
-                cwd=self.job.cwd,
+                cwd=self.task.directory or self.job.cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -216,7 +219,8 @@ class Supervisor:
 
     def _wait(self, child: subprocess.Popen[bytes], claim: Claim, beat: Heartbeat, *, stoppable: bool = True) -> int:
         """Wait for a child, beating, looking for the word to stop, and watching the services."""
-        patience = Patience(self.job.grace if self.task.exclusive else 0.0, ask_first=bool(self.task.command))
+        grace = self.job.grace if self.task.exclusive else 0.0
+        patience = Patience(grace, ask_first=bool(self.task.command), save=outsiders.stop_signal(self.task))
         next_look = 0.0
         while (code := child.poll()) is None:
             beat.renew()
@@ -225,6 +229,7 @@ class Supervisor:
                 self._look_for_stop()
                 self._check_services()
                 self.trackers.look()
+                outsiders.note_progress(self.task, self.home, claim)
             if self.asked and stoppable:
                 patience.press(child, claim)
             time.sleep(TICK)
@@ -295,13 +300,15 @@ class Patience:
     """Asks a child to end, then insists: the stop file, SIGTERM after `grace` seconds, SIGKILL five seconds later.
 
     A program that is not ours does not read the stop file: it is sent SIGTERM at once (`ask_first`) and has `grace`
-    seconds.
+    seconds. One that saves on a signal (`save`) is sent that first.
     """
 
-    def __init__(self, grace: float, *, ask_first: bool) -> None:
+    def __init__(self, grace: float, *, ask_first: bool, save: int = 0) -> None:
+        ask_first = ask_first and not save
         last_word = grace if ask_first else grace + 5.0
         self.steps: list[tuple[float, Callable[[subprocess.Popen[bytes], Claim], None]]] = [
             (0.0, lambda _, claim: (claim.directory / "stop").touch()),
+            *([(0.0, lambda child, _: _signal_group(child, save))] if save else []),
             (0.0 if ask_first else grace, lambda child, _: _signal_group(child, signal.SIGTERM)),
             (max(last_word, 5.0), lambda child, _: _signal_group(child, signal.SIGKILL)),
         ]
