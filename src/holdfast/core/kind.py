@@ -132,7 +132,8 @@ class Kind:
             ConfigError: names the stage's kind, the key, the value, and the nearest known key.
         """
         try:
-            return self.Params.model_validate_json(json.dumps({**params, **(placement or {}).get("params", {})}))
+            how = (placement or {}).get("params", {})
+            return self.Params.model_validate_json(json.dumps({**params, **how} if how else params))
         except ValidationError as error:
             raise explain(error, f"kind {self.name}", list(self.Params.model_fields)) from None
 
