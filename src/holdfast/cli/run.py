@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from holdfast.cli.tokens import positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -18,10 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry", action="store_true", help="print what would be submitted and why, and change nothing")
     parser.add_argument("--wait", action="store_true", help="stay until everything has ended, showing how far it is")
     parser.add_argument(
-        "--max-parallel", type=int, default=1, metavar="N", help="stages at a time on this machine (default: 1)"
+        "--max-parallel", type=positive, default=1, metavar="N", help="stages at a time on this machine (default: 1)"
     )
     parser.add_argument(
-        "--stop-after", type=int, metavar="STEP", help="training saves and stops at this step, and stays owed"
+        "--stop-after", type=positive, metavar="STEP", help="training saves and stops at this step, and stays owed"
     )
     parser.add_argument(
         "--tracker",
@@ -53,11 +55,11 @@ def run(options: argparse.Namespace) -> int:
 
     store = Store(options.root)
     plan = stored.plan_for(options.plan, options.override, store, trust=options.trust)
-    if options.dry:
-        return table.show_plan(standings(plan, store), as_json=options.json)
     again = {stored.named(plan, name).key for name in options.rerun}
     if options.rebuild:
         again |= {standing.record.key for standing in standings(plan, store) if standing.state in REBUILT}
+    if options.dry:
+        return table.show_plan(standings(plan, store), again, as_json=options.json)
     shown = tuple(dict.fromkeys(options.tracker))
     for name in shown:
         trackers.load(name)

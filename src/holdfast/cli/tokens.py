@@ -53,3 +53,11 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         return arguments, []
     place = arguments.index("--")
     return arguments[:place], arguments[place + 1 :]
+
+
+def positive(text: str) -> int:
+    """The type of an argument that counts something."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
+    return number

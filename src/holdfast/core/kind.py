@@ -128,13 +128,22 @@ class Kind:
         Raises:
             ConfigError: names the stage's kind, the key, the value, and the nearest known key.
         """
-        return validate(self.Params, {**params, **(placement or {}).get("params", {})}, f"kind {self.name}")
+        how = (placement or {}).get("params", {})
+        return validate(self.Params, {**params, **how} if how else params, f"kind {self.name}")
 
     def stage(self, params: Mapping[str, Any], inputs: Mapping[str, Ref] | None = None) -> Stage:
         """The description of this work. Every param is part of it, defaults included."""
         wired = dict(inputs or {})
         self.check_inputs(wired)
-        return Stage(identifier(type(self)), self.version, _canonical(self.parse(params)), wired)
+        parsed = self.parse(params)
+        filled = self.fill(params)
+        if filled is not params:
+            parsed = self.parse(filled)
+        return Stage(identifier(type(self)), self.version, _canonical(parsed), wired)
+
+    def fill(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`params` with those that follow from what they name, and belong to the identity (a version, for example)."""
+        return params
 
     def check_inputs(self, given: Mapping[str, Ref]) -> None:
         """Whether these are the inputs that the kind has.

@@ -78,7 +78,7 @@ class Output:
         if not directory.is_dir():
             return []
         names = [entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
-        found = [directory / name for name in names if not name.startswith(".") and files.ASIDE not in name]
+        found = [directory / name for name in names if not name.startswith(".") and not files.is_set_aside(name)]
         return sorted(
             (home for home in found if self._verifies(home, f"{where}/{home.name}")), key=_number, reverse=True
         )

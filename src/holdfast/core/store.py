@@ -228,7 +228,7 @@ class Store:
     def _read_planned(self, key: str) -> Record:
         path = f"{self.stages}/{key}/stage.json"
         record = _read_record(path, "stage file", key)
-        if record.home.startswith("/") or ".." in record.home.split("/"):
+        if not is_below(record.home):
             raise DamagedFile(
                 f"stage file is not one of ours: {path}: its home {record.home!r} is not below the root",
                 f"look at it: less {path}",
@@ -283,6 +283,9 @@ class Store:
         found = [record for record in records if text == record.name] or [
             record for record in records if len(text) >= 4 and record.key.startswith(text)
         ]
+        if len(found) > 1:
+            # Of work that was given up and what took its name, the latter is meant.
+            found = [record for record in found if self.owner(record.home) == record.key] or found
         if len(found) == 1:
             return found[0]
         raise self._not_one(text, found, [record.name for record in records])
@@ -298,6 +301,11 @@ class Store:
         near = difflib.get_close_matches(text, names, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"holdfast status --root {self.root}"
         return UserError(f"no stage is called `{text}` in {self.root}", hint)
+
+
+def is_below(home: str) -> bool:
+    """Whether a home is a path below the root, and no part of it hidden."""
+    return all(part and not part.startswith(".") for part in home.split("/"))
 
 
 def differences(one: Stage, other: Stage) -> str:

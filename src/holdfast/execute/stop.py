@@ -10,16 +10,29 @@ from pathlib import Path
 
 from holdfast.core import attempt, files, job, process
 from holdfast.core.attempt import Census, Life
-from holdfast.core.errors import UserError
-from holdfast.core.plan import IN_FLIGHT, Reader, Standing
+from holdfast.core.errors import DamagedFile, Held, UserError
+from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State, refuse_if_read
 from holdfast.core.store import Record, Store
 
 
 def cancel(store: Store, standing: Standing) -> None:
-    """Ask whoever runs the stage, or is going to, to stop. What is not in flight is left as it is."""
+    """Ask whoever runs the stage, or is going to, to stop, and end what a dead supervisor of it left running. What is
+    not in flight otherwise is left as it is.
+    """
     if standing.state in IN_FLIGHT and standing.claim:
         directory = store.job(standing.claim.job)
         job.ask_to_stop(directory, f"cancelled by {process.current().user}", standing.record.key)
+    elif standing.state is State.OWED:
+        _bury(store, standing.record)
+
+
+def _bury(store: Store, record: Record) -> None:
+    try:
+        attempt.bury(store.attempts(record.key))
+    except Held as error:
+        raise UserError(
+            f"`{record.name}` is {error}", f"if you know that it is dead: holdfast cancel --declare-dead {record.home}"
+        ) from None
 
 
 def declare_dead(store: Store, standing: Standing) -> None:
@@ -49,8 +62,10 @@ def remove(store: Store, record: Record, reason: str) -> None:
     standing = Reader(store).standing(record)
     if standing.state in IN_FLIGHT:
         raise UserError(
-            f"`{record.name}` is {standing.state}: {standing.reason}", f"holdfast cancel {record.name} --wait"
+            f"`{record.name}` is {standing.state}: {standing.reason}", f"holdfast cancel {record.home} --wait"
         )
+    refuse_if_read(store, [record.key])
+    _bury(store, record)
     with contextlib.suppress(FileExistsError):
         files.create(
             store.tombstone(record.key),
@@ -81,13 +96,10 @@ def _leftovers(store: Store, live: dict[str, list[int]]) -> Iterator[Path]:
     running = {standing.claim.token for standing in _in_flight(store) if standing.claim}
     for parent, folders, names in os.walk(store.root):
         for name in [*folders, *names]:
-            if name.startswith(files.TRASH) or (
-                name.startswith(files.TEMPORARY)
-                and not any(token in name for token in running | set(live))
-                and _is_old(Path(parent, name))
-            ):
+            in_use = any(token in name for token in running | set(live))
+            if files.is_leftover(name) and not in_use and _is_old(Path(parent, name)):
                 yield Path(parent, name)
-        folders[:] = [name for name in folders if not name.startswith((files.TRASH, files.TEMPORARY))]
+        folders[:] = [name for name in folders if not files.is_leftover(name)]
 
 
 def _in_flight(store: Store) -> list[Standing]:
@@ -105,7 +117,11 @@ def _is_old(path: Path, seconds: float = 3600.0) -> bool:
 
 
 def _old_attempts(sequence: Path, older_than: float, keep: int) -> Iterator[Path]:
-    for claim in attempt.every(sequence)[:-keep]:
+    try:
+        claims = attempt.every(sequence)
+    except DamagedFile:
+        return  # nobody knows whose it is, so all of it stays
+    for claim in claims[:-keep]:
         ending = claim.ending()
         if ending and time.time() - ending["finished"] > older_than and claim.output.exists():
             yield from (path for path in claim.directory.iterdir() if path.name != "exit.json")

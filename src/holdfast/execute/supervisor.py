@@ -167,7 +167,8 @@ class Supervisor:
         self._end_services()
         self.trackers.end(code if self.task.command or code != STOPPED else 0, beat.renew)
         left = self._end_all(5.0)
-        if self.asked and code != 0:
+        if self.asked:
+            # Also after exit code 0: a program that saves and leaves when it is told to has not finished its work.
             result = _result(claim)
             return Ending("cancelled", result["reason"] if result else self.asked, code)
         if code != 0:

@@ -22,7 +22,7 @@ from holdfast.core.adopt import adopt
 from holdfast.core.errors import ConfigError, unknown_key
 from holdfast.core.plan import Plan
 from holdfast.core.stage import Ref
-from holdfast.core.store import RESERVED, Record, Store
+from holdfast.core.store import RESERVED, Record, Store, is_below
 
 FIELDS = ("kind", "params", "inputs", "gpus", "trackers")
 NAME = re.compile(r"[\w.+%@-]{1,120}")
@@ -74,6 +74,10 @@ class _Reading:
         stage = implementation.stage(entry.get("params") or {}, inputs)
         placement = {field: entry[field] for field in ("gpus", "trackers") if entry.get(field)}
         home = implementation.home(name)
+        if not is_below(home):
+            raise ConfigError(
+                f"stage `{name}` would go to {home!r}, which is not below the root", "mend its kind's home"
+            )
         if home in RESERVED:
             raise ConfigError(
                 f"stage `{name}` would go to {home}, which is a folder of holdfast's own", "give it another name"
