@@ -15,10 +15,10 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from holdfast.core.errors import UserError
-    from holdfast.core.store import Store
     from holdfast.execute import stop
+    from holdfast.execute.scheduler import open_store
 
-    store = Store(options.root)
+    store = open_store(options.root)
     records = [store.find(name) for name in options.name]
     for record in records:
         print(f"{record.name}: {store.home(record)}", file=sys.stderr)

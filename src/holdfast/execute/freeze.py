@@ -22,6 +22,11 @@ CARRIED = (
     "execute/diagnosis.py",
     "execute/slots.py",
     "execute/heartbeat.py",
+    "execute/allocation.py",
+    "execute/continuation.py",
+    "execute/launchers.py",
+    "execute/services.py",
+    "execute/ray_cluster.py",
     "execute/supervisor.py",
     "execute/runner.py",
 )
