@@ -256,8 +256,9 @@ def _will_run(name: str, element: Element, last: Claim | None) -> Verdict:
         return Verdict(Life.UNKNOWN, f"SLURM job {name} is {element.state}, which says nothing to us")
     if last is None or element.restarts > last.restarts:
         return Verdict(Life.ALIVE, f"starts in SLURM job {name}")
-    going_on = bool((last.ending() or {}).get("goes_on"))
-    return Verdict(Life.ALIVE if going_on else Life.DEAD, f"SLURM job {name} is {element.state}")
+    if (last.ending() or {}).get("goes_on"):
+        return Verdict(Life.ALIVE, f"returns to the queue in SLURM job {name}")
+    return Verdict(Life.DEAD, f"SLURM job {name} is {element.state}")
 
 
 def _squeue(which: str) -> str:
