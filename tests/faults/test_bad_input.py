@@ -299,3 +299,16 @@ def test_root_that_is_a_file_or_below_one_is_refused(tmp_path: Path) -> None:
             cwd=tmp_path, env=environment(), capture_output=True, text=True,
         )  # fmt: skip
         assert_is_explained(answer)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_stage_that_another_user_wrote_runs_only_when_it_is_trusted(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    plan = write_plan(tmp_path / "plan.yaml", {"theirs": shell("exit 3")})
+    hold(root, "run", str(plan), "--wait", code=1)
+    (stage_file,) = root.glob(".holdfast/stages/*/stage.json")
+    os.chown(stage_file, 65534, 65534)
+    refused = hold(root, "run", "theirs", code=2).stderr
+    assert "`theirs` was written by nobody, and would run as root" in refused and "--trust" in refused
+    hold(root, "run", "theirs", "--trust", "--wait", code=1)
+    hold(root, "run", str(plan), "--wait", code=1)

@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="do a complete stage again; what it made is kept aside",
     )
+    parser.add_argument("--trust", action="store_true", help="run a stage that another user wrote")
     parser.add_argument("--json", action="store_true", help="print the standings as JSON")
 
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from holdfast.pipelines import stored
 
     store = open_store(options.root)
-    plan = stored.plan_for(options.plan, options.override, store)
+    plan = stored.plan_for(options.plan, options.override, store, trust=options.trust)
     if options.dry:
         return table.show_plan(standings(plan, store), as_json=options.json)
     again = {stored.named(plan, name).key for name in options.rerun}

@@ -73,9 +73,14 @@ def _here() -> dict[str, str]:
 
 def _user() -> str:
     """By the kernel's word: `USER` and `LOGNAME` survive `su` and prove nothing."""
+    return user_name(os.geteuid())
+
+
+def user_name(uid: int) -> str:
+    """The name of a user, or the number where it has none."""
     with contextlib.suppress(KeyError):
-        return pwd.getpwuid(os.geteuid()).pw_name
-    return str(os.geteuid())
+        return pwd.getpwuid(uid).pw_name
+    return str(uid)
 
 
 def _boot() -> str:

@@ -238,6 +238,10 @@ class Store:
         files.make_directories(self.adopted)
         files.replace(self.adopted / f"{record.key}.json", _encode(record))
 
+    def author(self, key: str) -> str:
+        """Who wrote the file of a stage, by the file system's word."""
+        return process.user_name((self.stage(key) / "stage.json").stat().st_uid)
+
     def list_keys(self) -> list[str]:
         """Every stage of the root."""
         try:

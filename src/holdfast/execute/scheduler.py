@@ -7,10 +7,10 @@ people's jobs a site may hide everything.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from holdfast.core import attempt, files, process
@@ -18,7 +18,7 @@ from holdfast.core.attempt import Census, Claim, Life, Verdict
 from holdfast.core.errors import DamagedFile, UnreadableFile
 from holdfast.core.store import Store
 from holdfast.execute import sbatch
-from holdfast.execute.slurm_commands import SlurmError, call
+from holdfast.execute.slurm_commands import SlurmError, Unreachable, call
 
 POLL_SECONDS = 30.0
 POLL_LONGEST = 180.0
@@ -70,12 +70,16 @@ class Submitted:
 class SlurmScheduler:
     """Asks SLURM for jobs of a root; one object lives as long as a command, and remembers."""
 
-    def __init__(self, poll: float = POLL_SECONDS) -> None:
-        self.poll = self.interval = poll
+    def __init__(self) -> None:
+        self.interval = POLL_SECONDS
         self.census = Census()
         self.last: Snapshot | None = None
         self.jobs: dict[Path, Submitted | None] = {}
         self.accounts: dict[str, str] | None = None
+
+    @cached_property
+    def _poll(self) -> float:
+        return _poll_seconds()
 
     def will_run(self, job: Path, key: str, place: Claim, last: Claim | None) -> Verdict | None:
         submitted = self._job(job)
@@ -128,11 +132,11 @@ class SlurmScheduler:
         """The id under which an array of a job is known, by a look of this moment.
 
         Raises:
-            SlurmError: nobody answers.
+            Unreachable: nobody answers.
         """
         snapshot = self._ask()
         if snapshot.error:
-            raise SlurmError(snapshot.error)
+            raise Unreachable(snapshot.error, "holdfast status says how it stands once the controller answers")
         return snapshot.ids.get((token, number))
 
     def _is_gone(self, submitted: Submitted, where: Where) -> bool:
@@ -239,7 +243,7 @@ class SlurmScheduler:
         except SlurmError as error:
             snapshot.error = str(error)
         changed = before is None or (snapshot.elements, snapshot.error) != (before.elements, before.error)
-        self.interval = self.poll if changed else min(self.interval * 1.5, max(POLL_LONGEST, self.poll))
+        self.interval = self._poll if changed else min(self.interval * 1.5, max(POLL_LONGEST, self._poll))
         self.last, self.accounts = snapshot, None
         return snapshot
 
@@ -307,7 +311,13 @@ def _read_job(directory: Path) -> Submitted | None:
 
 def open_store(root: Path) -> Store:
     """The store of a root that asks SLURM for what its files do not say."""
+    return Store(root, SlurmScheduler())
+
+
+def _poll_seconds() -> float:
+    """`slurm: {poll_seconds: N}` of the saved config."""
     from holdfast.core import config
 
-    poll = (config.settings().get("slurm") or {}).get("poll_seconds") if os.path.exists(root) else None
-    return Store(root, SlurmScheduler(float(poll) if poll else POLL_SECONDS))
+    section = config.settings().get("slurm")
+    poll = section.get("poll_seconds") if isinstance(section, dict) else None
+    return float(poll) if isinstance(poll, int | float) else POLL_SECONDS

@@ -61,6 +61,11 @@ class SlurmExecutor:
             write_script(array, job, directory, self.site)
         self._submit_all(divided, job, store, environ)
 
+    def preview(self, directory: Path, job: Job) -> list[str]:
+        """The scripts that `start` would submit, as they would be; nothing is written."""
+        divided = arrays.divide(job.tasks, self.site.largest_array)
+        return [sbatch.render(array, job, directory, PROGRAM, self.site) for array in divided]
+
     def _submit_all(self, divided: list[Array], job: Job, store: Store, environ: Mapping[str, str]) -> None:
         ids: dict[int, str] = {}
         try:

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, unknown_key
+from holdfast.core import process
+from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError, unknown_key
 from holdfast.core.plan import Plan, Reader, Standing
 from holdfast.core.store import Record, Store
 
@@ -15,8 +16,12 @@ class DamageWarning(UserWarning):
     """A stage could not be read, and is left out of the list."""
 
 
-def plan_for(text: str, overrides: Sequence[str], store: Store) -> Plan:
-    """The plan in a file, or the plan of one stage that the root knows."""
+def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool = False) -> Plan:
+    """The plan in a file, or the plan of one stage that the root knows.
+
+    Raises:
+        UserError: the stage was written by another user, whose commands would run as ours, and there is no `trust`.
+    """
     path = Path(text)
     if path.suffix in (".yaml", ".yml") or path.is_file():
         from holdfast.pipelines import plan_file
@@ -26,7 +31,19 @@ def plan_for(text: str, overrides: Sequence[str], store: Store) -> Plan:
         raise ConfigError(
             f"`{text}` is a stage that is already planned: {overrides[0]} cannot change it", "change the plan file"
         )
-    return Plan([store.find(text)])
+    record = store.find(text)
+    if not trust:
+        _check_author(record, store)
+    return Plan([record])
+
+
+def _check_author(record: Record, store: Store) -> None:
+    author, user = store.author(record.key), process.current().user
+    if author != user:
+        path = store.stage(record.key) / "stage.json"
+        raise UserError(
+            f"`{record.name}` was written by {author}, and would run as {user}: {path}", "read it, then say --trust"
+        )
 
 
 def named(plan: Plan, name: str) -> Record:
