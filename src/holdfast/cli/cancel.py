@@ -19,17 +19,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from holdfast.cli import progress, table
     from holdfast.core.errors import UserError
-    from holdfast.core.store import Store
     from holdfast.execute import stop
+    from holdfast.execute.scheduler import open_store
     from holdfast.pipelines import stored
 
     if not options.name and not options.all:
         raise UserError("nothing to cancel: no name was given", "give names, or --all")
-    store = Store(options.root)
+    store = open_store(options.root)
     found = stored.standings_of(options.name, store)
-    action = stop.declare_dead if options.declare_dead else stop.cancel
-    for standing in found:
-        action(store, standing)
+    if options.declare_dead:
+        for standing in found:
+            stop.declare_dead(store, standing)
+    else:
+        stop.cancel(store, found)
     if options.wait:
         progress.watch(lambda: stored.standings_of(options.name, store), interval=0.5)
     table.show(stored.standings_of(options.name, store), as_json=False)

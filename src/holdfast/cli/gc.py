@@ -21,10 +21,10 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from holdfast.core import files
-    from holdfast.core.store import Store
     from holdfast.execute import stop
+    from holdfast.execute.scheduler import open_store
 
-    store = Store(options.root)
+    store = open_store(options.root)
     found = [
         (path, stop.size(path))
         for path in stop.rubbish(store, attempts_older_than=options.days * 86400, keep=max(1, options.keep))

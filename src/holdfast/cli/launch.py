@@ -86,10 +86,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from holdfast.cli import launch_report, progress, table
     from holdfast.core.plan import standings
-    from holdfast.core.store import Store
+    from holdfast.execute.scheduler import open_store
     from holdfast.pipelines.launch import submission
 
-    store = Store(options.root)
+    store = open_store(options.root)
     prepared = submission.prepare(
         _request(options), store, options.executor, options.max_parallel, has_root=options.root_is_given
     )

@@ -18,10 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from holdfast.core.store import Store
     from holdfast.execute import output
+    from holdfast.execute.scheduler import open_store
 
-    store = Store(options.root)
+    store = open_store(options.root)
     record = store.find(options.name)
     claim = output.find_attempt(store, record, options.attempt)
     log = output.log_of(claim, options.service)

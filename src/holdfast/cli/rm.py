@@ -15,11 +15,11 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from holdfast.core.errors import UserError
-    from holdfast.core.store import Store
     from holdfast.execute import stop
+    from holdfast.execute.scheduler import open_store
     from holdfast.pipelines import stored
 
-    store = Store(options.root)
+    store = open_store(options.root)
     records = stored.records_of(options.name, store)
     for record in records:
         print(f"{record.name}: {store.home(record)}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from holdfast.cli import placement
 from holdfast.cli.tokens import positive
 
 
@@ -19,8 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry", action="store_true", help="print what would be submitted and why, and change nothing")
     parser.add_argument("--wait", action="store_true", help="stay until everything has ended, showing how far it is")
+    placement.add_arguments(parser)
     parser.add_argument(
-        "--max-parallel", type=positive, default=1, metavar="N", help="stages at a time on this machine (default: 1)"
+        "--env", action="append", metavar="NAME", help="forward this variable to SLURM jobs; its value is never stored"
     )
     parser.add_argument(
         "--stop-after", type=positive, metavar="STEP", help="training saves and stops at this step, and stays owed"
@@ -48,12 +50,11 @@ def run(options: argparse.Namespace) -> int:
     from holdfast import trackers
     from holdfast.cli import progress, table
     from holdfast.core.plan import REBUILT, standings
-    from holdfast.core.store import Store
-    from holdfast.execute.local import LocalExecutor
-    from holdfast.execute.submit import Placement, submit
+    from holdfast.execute.scheduler import open_store
+    from holdfast.execute.submit import submit
     from holdfast.pipelines import stored
 
-    store = Store(options.root)
+    store = open_store(options.root)
     plan = stored.plan_for(options.plan, options.override, store, trust=options.trust)
     again = {stored.named(plan, name).key for name in options.rerun}
     if options.rebuild:
@@ -63,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     shown = tuple(dict.fromkeys(options.tracker))
     for name in shown:
         trackers.load(name)
-    placement = Placement(max_parallel=options.max_parallel, stop_after=options.stop_after, trackers=shown)
-    submission = submit(plan, store, LocalExecutor(), placement, again)
+    executor, placed = placement.read(options, stop_after=options.stop_after, trackers=shown)
+    submission = submit(plan, store, executor, placed, again)
     table.show_submission(submission, store)
     if options.wait:
         progress.wait_for(plan, store)

@@ -30,10 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from holdfast.cli import progress, table
     from holdfast.core.errors import UserError
-    from holdfast.core.store import Store
+    from holdfast.execute.scheduler import open_store
     from holdfast.pipelines import stored, sweeps
 
-    store = Store(options.root)
+    store = open_store(options.root)
     if options.watch:
         progress.watch(lambda: stored.standings_of(options.name, store))
     if len(options.name) == 1 and sweeps.exists(store, options.name[0]):

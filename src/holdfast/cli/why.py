@@ -13,10 +13,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     import json
 
-    from holdfast.core.store import Store
     from holdfast.execute import explain
+    from holdfast.execute.scheduler import open_store
 
-    store = Store(options.root)
+    store = open_store(options.root)
     account = explain.account(store, store.find(options.name))
     print(json.dumps(account.as_dict(), indent=1, ensure_ascii=False) if options.json else account.text())
     return 0

@@ -33,7 +33,10 @@ DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @dataclass(frozen=True)
 class Claim:
-    """An entry in a sequence of claims: who, since when, for which job."""
+    """An entry in a sequence of claims: who, since when, for which job.
+
+    `allocation` is a scheduler's name for what it runs in, `restarts` how often that was started before.
+    """
 
     path: Path
     n: int
@@ -41,6 +44,8 @@ class Claim:
     job: str
     owner: Identity
     started: float
+    allocation: str = ""
+    restarts: int = 0
 
     @cached_property
     def directory(self) -> Path:
@@ -142,18 +147,30 @@ def read(sequence: Path, n: int) -> Claim:
     content = files.read(path, "claim")
     try:
         owner = Identity(**content["owner"])
-        return Claim(path, n, str(content["token"]), str(content["job"]), owner, float(content["started"]))
+        return Claim(
+            path,
+            n,
+            str(content["token"]),
+            str(content["job"]),
+            owner,
+            float(content["started"]),
+            str(content.get("allocation", "")),
+            int(content.get("restarts", 0)),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise DamagedFile(f"claim is not one of ours: {path}: {error!r}", f"look at it: less {path}") from None
 
 
-def create(sequence: Path, n: int, job: str, owner: Identity, token: str = "") -> Claim:
+def create(
+    sequence: Path, n: int, job: str, owner: Identity, token: str = "", allocation: str = "", restarts: int = 0
+) -> Claim:
     """Take number `n`.
 
     Raises:
         Held: another process took it first.
     """
-    claim = Claim(entry(sequence, n), n, token or files.new_token(), job, owner, time.time())
+    token = token or files.new_token()
+    claim = Claim(entry(sequence, n), n, token, job, owner, time.time(), allocation, restarts)
     files.make_directories(claim.directory)
     claim.reserve.write_bytes(bytes(RESERVE))
     try:
@@ -187,8 +204,9 @@ def _link_place(claim: Claim) -> bool:
 
 
 def _encode(claim: Claim) -> bytes:
+    run = {"allocation": claim.allocation, "restarts": claim.restarts} if claim.allocation else {}
     return files.encode(
-        {"token": claim.token, "job": claim.job, "owner": claim.owner.as_dict(), "started": claim.started}
+        {"token": claim.token, "job": claim.job, "owner": claim.owner.as_dict(), "started": claim.started, **run}
     )
 
 
@@ -265,20 +283,27 @@ def take(
     grace: float = 5.0,
     silence: float = SILENCE_SECONDS,
     token: str = "",
+    allocation: str = "",
+    restarts: int = 0,
 ) -> Claim:
     """Claim a stage: number 1, or the one after an attempt that ended or is proven dead.
 
     What a dead supervisor left running is ended first. Kinds that are safe to run twice (`exclusive` False) are also
     freed by `silence` seconds without a heartbeat; exclusive ones never. `token` is what the owner's processes carry in
-    their environment, if they do already.
+    their environment, if they do already. An attempt of the same `allocation` with fewer `restarts` was ended by its
+    scheduler, whoever still sees its processes.
 
     Raises:
         Held: somebody has it.
     """
     last = newest(sequence)
     if last and last.ending() is None:
-        _bury(last, exclusive, grace, silence)
-    return create(sequence, last.n + 1 if last else 1, job, owner or process.current(), token)
+        if allocation and last.allocation == allocation and last.restarts < restarts:
+            _bury_dead(last, Verdict(Life.DEAD, f"the scheduler started {allocation} again"), grace)
+        else:
+            _bury(last, exclusive, grace, silence)
+    n = last.n + 1 if last else 1
+    return create(sequence, n, job, owner or process.current(), token, allocation, restarts)
 
 
 def bury(sequence: Path, grace: float = 5.0) -> Claim | None:
@@ -307,6 +332,10 @@ def _bury(claim: Claim, exclusive: bool, grace: float, silence: float) -> None:
         elif claim.ending() is None:
             raise Held(f"in flight: attempt {claim.n} {verdict.reason}, and it beats")
         return
+    _bury_dead(claim, verdict, grace)
+
+
+def _bury_dead(claim: Claim, verdict: Verdict, grace: float) -> None:
     if claim.owner.same_boot(process.current()):
         _end_leftovers(claim, grace)
     end(claim, "died", verdict.reason)

@@ -7,15 +7,30 @@ file.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from holdfast.core import attempt, files
 from holdfast.core.attempt import Census, Claim, Life, Verdict
 from holdfast.core.errors import DamagedFile
 from holdfast.core.process import Identity
+
+LEAD_SECONDS = 180.0
+
+
+class Scheduler(Protocol):
+    """What we ask whoever runs jobs that this host cannot see. None: the job is none of its own."""
+
+    def will_run(self, job: Path, key: str, place: Claim, last: Claim | None) -> Verdict | None:
+        """Whether a job is still going to get to a stage; `last` is the attempt that it made at it already, if any."""
+
+    def is_running(self, job: Path, key: str, claim: Claim) -> Verdict | None:
+        """Whether an attempt without an exit record still runs."""
+
+    def cancel(self, tasks: Iterable[tuple[Path, str]], *, started: bool = False) -> list[tuple[Path, str]]:
+        """Take tasks (job, key) out of the queue, with `started` also those that run; returns which are gone."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +52,7 @@ class Task:
     command: tuple[str, ...] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     gpus: int = 0
+    nodes: int = 1
     stop_after: int | None = None
     trackers: tuple[str, ...] = ()
     directory: str = ""
@@ -50,6 +66,10 @@ class Task:
 class Job:
     """`python` is the interpreter that runs and publishes the stages. In seconds: `grace` between asking and killing,
     `heartbeat` between two beats, `silence` after which an attempt that nobody can see counts as dead.
+
+    The rest is for a scheduler: `time` is the limit of one allocation, `lead` the seconds between its warning and that
+    limit; a job that is ended by it goes on by itself until `max_idle` attempts in a row made no progress, or
+    `max_seconds` (0: any number) were used. `env` names variables that are forwarded; their values are never stored.
     """
 
     token: str
@@ -62,6 +82,18 @@ class Job:
     grace: float = 30.0
     heartbeat: float = attempt.HEARTBEAT_SECONDS
     silence: float = attempt.SILENCE_SECONDS
+    time: str = ""
+    account: str = ""
+    partition: str = ""
+    container: str = ""
+    mounts: str = ""
+    launcher: str = "plain"
+    setup: tuple[str, ...] = ()
+    sbatch_args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    lead: float = LEAD_SECONDS
+    max_idle: int = 3
+    max_seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -71,7 +103,8 @@ class Job:
         content = files.read(directory / "job.json", "job file")
         fields = {name: value for name, value in content.items() if name != "schema"}
         tasks = tuple(_task(entry) for entry in fields.pop("tasks"))
-        return cls(**{**fields, "tasks": tasks, "python": tuple(fields["python"])})
+        lists = {name: tuple(fields.get(name, ())) for name in ("python", "setup", "sbatch_args", "env")}
+        return cls(**{**fields, **lists, "tasks": tasks})
 
 
 def _task(entry: Mapping[str, Any]) -> Task:

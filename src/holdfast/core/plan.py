@@ -16,7 +16,7 @@ from typing import Any
 
 from holdfast.core import artifact, attempt, files, job
 from holdfast.core.artifact import Manifest
-from holdfast.core.attempt import Census, Claim, Life
+from holdfast.core.attempt import Census, Claim, Life, Verdict
 from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError
 from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Record, Store
@@ -189,7 +189,7 @@ class Reader:
             return self._waiting(record, None)
         if last.ending():
             return self._waiting(record, last) or self._ended(record, last)
-        verdict = attempt.judge(last, self.census)
+        verdict = self._judge(record, last)
         if verdict.life is not Life.DEAD:
             return Standing(record, State.RUNNING, verdict.reason, last, last.n, verdict.life is Life.UNKNOWN)
         died = f"attempt {last.n} died: {verdict.reason}{_reached(last)}"
@@ -198,17 +198,48 @@ class Reader:
     def _waiting(self, record: Record, last: Claim | None) -> Standing | None:
         """In a queue, or dropped from it, since the newest attempt."""
         place = attempt.newest(self.store.queued(record.key))
-        if place is None or (last and last.job == place.job):
+        if place is None:
             return None
+        if last and last.job == place.job:
+            return self._to_go_on(record, place, last)
         done = last.n if last else 0
         if ending := place.ending():
             return Standing(record, State.OWED, ending["reason"], last, done)
-        if job.life(self.store.job(place.job), place, self.census).life is Life.DEAD:
+        verdict = self.life(record.key, place)
+        if verdict.life is Life.DEAD:
             if last and (last.ending() or {}).get("outcome") == "complete":
                 reason = f"was to be done again, and job {place.job} ended before it began"
                 return Standing(record, State.OWED, reason, last, done)
             return None
-        return Standing(record, State.QUEUED, f"waits in job {place.job}", place, done)
+        return Standing(record, State.QUEUED, verdict.reason, place, done)
+
+    def _to_go_on(self, record: Record, place: Claim, last: Claim) -> Standing | None:
+        """In the queue again, after an attempt of the same job: by the word of its scheduler, or its own."""
+        ending = last.ending() or {}
+        if ending and not ending.get("goes_on"):
+            return None
+        verdict = self.life(record.key, place, last)
+        if verdict.life is Life.DEAD or (verdict.life is Life.UNKNOWN and not ending.get("goes_on")):
+            return None
+        why = f" after: {ending['reason']}" if ending else ""
+        return Standing(record, State.QUEUED, f"{verdict.reason}, to go on{why}{_reached(last)}", last, last.n)
+
+    def life(self, key: str, place: Claim, last: Claim | None = None) -> Verdict:
+        """Whether the job that holds a place in the queue will still get to the stage; again, after `last`."""
+        directory = self.store.job(place.job)
+        if self.store.scheduler and (verdict := self.store.scheduler.will_run(directory, key, place, last)):
+            return verdict
+        if last:
+            return Verdict(Life.DEAD, "it had its attempt")
+        verdict = job.life(directory, place, self.census)
+        return verdict if verdict.life is Life.DEAD else replace(verdict, reason=f"waits in job {place.job}")
+
+    def _judge(self, record: Record, claim: Claim) -> Verdict:
+        verdict = attempt.judge(claim, self.census)
+        if verdict.life is not Life.UNKNOWN or not self.store.scheduler:
+            return verdict
+        asked = self.store.scheduler.is_running(self.store.job(claim.job), record.key, claim)
+        return asked or verdict
 
     def _newest(self, record: Record) -> Claim | None:
         return attempt.newest(f"{self.store.stages}/{record.key}/attempts")

@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from holdfast.core import files, process
 from holdfast.core.errors import ConfigError, DamagedFile, NameTaken, UnreadableFile, UserError
+from holdfast.core.job import Scheduler
 from holdfast.core.stage import Stage, short
 
 ADOPTED = "adopted"
@@ -50,10 +51,11 @@ class Record:
 
 
 class Store:
-    """Reads and writes the files of one root."""
+    """Reads and writes the files of one root. `scheduler` is asked for what they do not say."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, scheduler: Scheduler | None = None) -> None:
         self.root = root.absolute()
+        self.scheduler = scheduler
         self.inside = self.root / ".holdfast"
         self.stages = self.inside / "stages"
         self.homes = self.inside / "homes"

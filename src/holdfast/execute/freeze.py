@@ -24,6 +24,11 @@ CARRIED = (
     "execute/slots.py",
     "execute/heartbeat.py",
     "execute/sidecars.py",
+    "execute/allocation.py",
+    "execute/continuation.py",
+    "execute/launchers.py",
+    "execute/services.py",
+    "execute/ray_cluster.py",
     "execute/supervisor.py",
     "execute/runner.py",
 )

@@ -22,7 +22,7 @@ from holdfast.core.job import Job, Task, stop_reason
 from holdfast.core.plan import IN_FLIGHT, Reader
 from holdfast.core.process import ATTEMPT_VARIABLE
 from holdfast.core.store import Store
-from holdfast.execute import diagnosis, slots, supervisor
+from holdfast.execute import diagnosis, ray_cluster, slots, supervisor
 from holdfast.execute.supervisor import say
 
 TICK = 0.1
@@ -158,8 +158,13 @@ def work_off(directory: Path, program: Path) -> int:
 
 
 def main() -> int:
-    """`supervisor.pyz JOB` works off a job, `supervisor.pyz JOB KEY [TOKEN]` supervises one stage of it."""
+    """`supervisor.pyz JOB` works off a job, `supervisor.pyz JOB KEY [TOKEN]` supervises one stage of it.
+
+    `supervisor.pyz --ray JOB KEY -- COMMAND` runs a command of that stage beside a Ray.
+    """
     os.umask(0o002)
+    if sys.argv[1:2] == ["--ray"]:
+        return ray_cluster.main(sys.argv[2], sys.argv[3], sys.argv[5:])
     if len(sys.argv) not in (2, 3, 4):
         print("usage: python supervisor.pyz JOB_DIRECTORY [KEY]", file=sys.stderr)
         return 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from holdfast.core import attempt, files, job, process
@@ -15,15 +15,37 @@ from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State, refuse_if_rea
 from holdfast.core.store import Record, Store
 
 
-def cancel(store: Store, standing: Standing) -> None:
-    """Ask whoever runs the stage, or is going to, to stop, and end what a dead supervisor of it left running. What is
-    not in flight otherwise is left as it is.
+def cancel(store: Store, found: Sequence[Standing]) -> None:
+    """Ask whoever runs these stages, or is going to, to stop, and end what a dead supervisor of one left running.
+
+    Whoever runs one sees the word within a second, and saves. What waits at a scheduler is taken out of its queue; what
+    runs there is ended by it if it was asked before. What is not in flight otherwise is left as it is.
+
+    Raises:
+        UserError: the scheduler did not take the request; the word to stop stands.
     """
-    if standing.state in IN_FLIGHT and standing.claim:
-        directory = store.job(standing.claim.job)
-        job.ask_to_stop(directory, f"cancelled by {process.current().user}", standing.record.key)
-    elif standing.state is State.OWED:
-        _bury(store, standing.record)
+    for each in found:
+        if each.state is State.OWED:
+            _bury(store, each.record)
+    reason = f"cancelled by {process.current().user}"
+    flying = [(each, store.job(each.claim.job)) for each in found if each.state in IN_FLIGHT and each.claim]
+    again = {each.record.key for each, where in flying if job.stop_reason(where, each.record.key)}
+    for each, where in flying:
+        job.ask_to_stop(where, reason, each.record.key)
+    if store.scheduler is None:
+        return
+    for started in (False, True):
+        tasks = [(where, each.record.key) for each, where in flying if (each.record.key in again) is started]
+        for _, key in store.scheduler.cancel(tasks, started=started) if tasks else []:
+            _give_back(store, key, reason)
+
+
+def _give_back(store: Store, key: str, reason: str) -> None:
+    """End the place in the queue of a stage that nobody is going to start any more."""
+    place = attempt.newest(store.queued(key))
+    last = attempt.newest(store.attempts(key))
+    if place and not (last and last.job == place.job):
+        attempt.end(place, "dropped", f"not started: {reason}")
 
 
 def _bury(store: Store, record: Record) -> None:

@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.core import attempt, files, job, kind, plan, process
-from holdfast.core.attempt import Life
+from holdfast.core.attempt import Census, Life
 from holdfast.core.errors import UserError
 from holdfast.core.job import Job, Task
 from holdfast.core.plan import IN_FLIGHT, REPEATABLE, Plan, Reader, Standing, State
 from holdfast.core.store import ADOPTED, Record, Store
-from holdfast.execute import slots
+from holdfast.execute import sbatch, slots
 from holdfast.execute.freeze import frozen
 
 PROGRAM = "supervisor.pyz"
+FOR_SCHEDULER: tuple[str, ...] = ("time", "account", "partition", "container", "mounts", "launcher")
+FOR_SCHEDULER += ("setup", "sbatch_args", "env", "lead")
 
 
 class Executor(Protocol):
@@ -32,7 +34,8 @@ class Placement:
     """Where and how a job runs; none of it is part of a key. `stop_after`: the step at which training stops and
     saves. `trackers`: where metrics are shown, for stages that do not say so themselves. `gpus` and `nodes` are a
     stage's, GPUs on each node; `time` is H:M:S; `env` names variables to forward, their values are never stored. What
-    follows `nodes` concerns a scheduler, and means nothing on this machine.
+    follows `nodes` concerns a scheduler, and means nothing on this machine; `max_time` is what a stage may use in all,
+    over as many allocations as it takes.
     """
 
     executor: str = "local"
@@ -53,6 +56,8 @@ class Placement:
     setup: tuple[str, ...] = ()
     sbatch_args: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
+    lead: float = job.LEAD_SECONDS
+    max_time: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,9 @@ def submit(
     submitted = _take_places(_make_job(wanted, taken, store, placement), wanted, taken, store)
     mine = {task.key for task in submitted.tasks}
     if mine:
+        for each in taken:
+            if each.record.key in mine:
+                _bury_proven(each, store)
         # Not before the place is taken: until then all this may be the fresh result of another submission.
         for each in taken:
             if each.state in REPEATABLE and each.record.key in mine:
@@ -100,6 +108,14 @@ def submit(
     return Submission(
         submitted if mine else None, tuple(each for each in taken if each.record.key in mine), others + lost
     )
+
+
+def _bury_proven(standing: Standing, store: Store) -> None:
+    """Put on record what the scheduler proved, and the next supervisor, elsewhere, could not see."""
+    last = attempt.newest(store.attempts(standing.record.key))
+    proven = standing.state is State.OWED and store.scheduler is not None
+    if proven and last and last.ending() is None and attempt.judge(last, Census()).life is Life.UNKNOWN:
+        attempt.end(last, "died", standing.reason)
 
 
 def _is_doubtful(standing: Standing) -> bool:
@@ -159,6 +175,8 @@ def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: 
         grace=placement.grace,
         heartbeat=placement.heartbeat,
         silence=placement.silence,
+        max_seconds=float(sbatch.seconds(placement.max_time)) if placement.max_time else 0.0,
+        **{name: getattr(placement, name) for name in FOR_SCHEDULER},
     )
 
 
@@ -191,6 +209,7 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
         command=tuple(command) if command else None,
         env=around.variables,
         gpus=_gpus(record, placement),
+        nodes=int(record.placement.get("nodes", placement.nodes)),
         stop_after=placement.stop_after,
         trackers=tuple(record.placement.get("trackers", placement.trackers)),
         directory=around.directory,
@@ -257,8 +276,8 @@ def _next_place(key: str, store: Store, reader: Reader) -> tuple[Path, int] | No
     if place is None:
         return queue, 1
     last = attempt.newest(store.attempts(key))
-    spent = last is not None and last.job == place.job
-    if spent or place.ending() or job.life(store.job(place.job), place, reader.census).life is Life.DEAD:
+    spent = last if last and last.job == place.job else None
+    if place.ending() or reader.life(key, place, spent).life is Life.DEAD:
         return queue, place.n + 1
     return None
 

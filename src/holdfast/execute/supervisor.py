@@ -8,14 +8,13 @@ holdfast.stages`.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,14 +23,14 @@ from holdfast.core import artifact, attempt, files, process
 from holdfast.core.attempt import Claim
 from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
-from holdfast.execute import diagnosis, outsiders, slots
+from holdfast.execute import allocation, continuation, diagnosis, launchers, outsiders, slots
 from holdfast.execute.heartbeat import Ending, Heartbeat, Interrupted
+from holdfast.execute.services import Services
 from holdfast.execute.sidecars import Sidecars
 
 DONE, FAILED, STOPPED, HELD, NO_SLOT = 0, 1, 3, 4, 75
 TICK = 0.1
 LOOK = 1.0
-SERVICE_STARTS = 3
 DISK_LEFT = 65536
 
 
@@ -46,16 +45,20 @@ class Supervisor:
         self.root = Path(job.root)
         self.home = self.root / task.home
         self.stage = self.root / ".holdfast" / "stages" / task.key
+        self.allocation = allocation.here() if job.executor == "slurm" else None
         self.asked = ""
+        self.signals: set[int] = set()
+        self.patience: tuple[str, Patience] | None = None
         self.memory_kills = process.memory_kills()
-        self.services: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self.services = Services()
         self.child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
         """Do the stage unless it is complete or somebody has it; the exit code says which."""
         if artifact.holds(self.home, self.task.key):
             return DONE
-        held = slots.acquire(self.task.gpus, self.token) if self.task.gpus else {}
+        # A scheduler gives GPUs out itself, and numbers them anew in each allocation.
+        held = slots.acquire(self.task.gpus, self.token) if self.task.gpus and not self.allocation else {}
         if held is None:
             return NO_SLOT
         try:
@@ -73,27 +76,56 @@ class Supervisor:
             return HELD
         self.trackers = Sidecars(self.job, self.task, claim.directory, say)
         ending = self._attempt(claim, devices)
+        details, ending = self._continuation(claim, ending) if self.allocation else ({}, ending)
         say(f"{self.task.name}: attempt {claim.n}: {ending.outcome} {ending.reason}".rstrip())
         try:
-            attempt.end(claim, ending.outcome, ending.reason, code=ending.code)
+            attempt.end(claim, ending.outcome, ending.reason, code=ending.code, **details)
         except OSError as error:
             say(f"{self.task.name}: attempt {claim.n}: could not write its exit record: {error}")
             return FAILED
         if ending.outcome != "taken over":
             self.trackers.sync(lambda: not self.asked)
+        if self.allocation and details.get("goes_on") and self._is_at_limit():
+            say(f"{self.task.name}: could not be requeued: {self.allocation.requeue()}")
         return {"complete": DONE, "stopped": STOPPED, "cancelled": STOPPED}.get(ending.outcome, FAILED)
+
+    def _continuation(self, claim: Claim, ending: Ending) -> tuple[dict[str, Any], Ending]:
+        """For the exit record how far it came and whether it goes on, and the ending, with the reason if not."""
+        reached = continuation.reached(claim, self.home)
+        if ending.outcome in ("stopped", "cancelled") and not self._is_at_limit():
+            # Ended by the scheduler, for another job perhaps: then it starts us again by itself.
+            by_scheduler = stop_reason(self.directory, self.task.key) is None
+            return {"reached": reached, "goes_on": by_scheduler}, ending
+        if ending.outcome != "stopped":
+            return {"reached": reached}, ending
+        seconds = time.time() - claim.started
+        refusal = continuation.refusal(self.job, continuation.earlier(claim), claim, reached, seconds)
+        if refusal:
+            return {"reached": reached}, replace(ending, reason=f"{ending.reason}; {refusal}")
+        return {"reached": reached, "goes_on": True}, ending
+
+    def _is_at_limit(self) -> bool:
+        """The scheduler warned of the time limit, and no person asked for an end."""
+        warned = self.allocation is not None and signal.SIGUSR1 in self.signals
+        return warned and stop_reason(self.directory, self.task.key) is None
 
     def _take(self) -> Claim:
         """The claim to the stage, unless its place in the queue was taken by a later job."""
         place = attempt.newest(self.stage / "queued")
         if place and place.job != self.job.token:
             raise Held(f"job {place.job} took its place in the queue")
+        reason = stop_reason(self.directory, self.task.key) if self.allocation else None
+        if place and reason:
+            attempt.end(place, "dropped", f"not started: {reason}")
+            raise Held(f"not started: {reason}")
         return attempt.take(
             self.stage / "attempts",
             self.job.token,
             exclusive=self.task.exclusive,
             silence=self.job.silence,
             token=self.token,
+            allocation=self.allocation.name if self.allocation else "",
+            restarts=self.allocation.restarts if self.allocation else 0,
         )
 
     def _attempt(self, claim: Claim, devices: list[str]) -> Ending:
@@ -118,6 +150,12 @@ class Supervisor:
             self._end_all(2.0)
             if not self.task.exclusive:
                 files.discard(out)
+
+    def _start_services(self, claim: Claim, beat: Heartbeat, environment: dict[str, str]) -> dict[str, str]:
+        def start(command: Sequence[str], extra: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+            return self._start(command, {**environment, **extra}, log)
+
+        return self.services.start(self.task.services, claim.directory, start, lambda: self._keep_going(beat))
 
     def _check_inputs(self, claim: Claim) -> None:
         """Every input is there with all its files, and which one it was goes on record."""
@@ -159,18 +197,20 @@ class Supervisor:
 
     def _run_child(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], out: Path) -> Ending:
         command = self.task.command or (*self.job.python, "-m", "holdfast.stages", "run", self.task.key)
-        self.child = self._start(command, environment, claim.output)
+        wrapped = launchers.wrap(command, self.job, self.task, self.directory / "supervisor.pyz", environment)
+        self.child = self._start(wrapped, environment, claim.output)
         self.trackers.start(environment)
         code = self._wait(self.child, claim, beat)
         if code != 0:
-            self._check_services()
-        self._end_services()
+            self.services.check(self._exit_words)
+        self.services.end()
         self.trackers.end(code if self.task.command or code != STOPPED else 0, beat.renew)
         left = self._end_all(5.0)
         if self.asked:
             # Also after exit code 0: a program that saves and leaves when it is told to has not finished its work.
             result = _result(claim)
-            return Ending("cancelled", result["reason"] if result else self.asked, code)
+            outcome = "stopped" if self._is_at_limit() else "cancelled"
+            return Ending(outcome, result["reason"] if result else self.asked, code)
         if code != 0:
             return self._explain(claim, code)
         return self._publish(claim, beat, environment, left)
@@ -204,9 +244,11 @@ class Supervisor:
             return Ending("failed", f"could not publish: {self._explain(claim, code).reason}", code)
         if left and result["outcome"] != "complete":
             result["reason"] += f"; {len(left)} processes that it left in the background were ended"
+        if result["outcome"] == "failed" and self._is_at_limit():
+            return Ending("stopped", f"{self.asked}: {result['reason']}", 0)
         return Ending(result["outcome"], result["reason"], 0)
 
-    def _start(self, command: tuple[str, ...], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    def _start(self, command: Sequence[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
         with open(log, "ab") as output:
             return subprocess.Popen(
                 command,
@@ -220,78 +262,50 @@ class Supervisor:
 
     def _wait(self, child: subprocess.Popen[bytes], claim: Claim, beat: Heartbeat, *, stoppable: bool = True) -> int:
         """Wait for a child, beating, looking for the word to stop, and watching the services."""
-        grace = self.job.grace if self.task.exclusive else 0.0
-        patience = Patience(grace, ask_first=bool(self.task.command), save=outsiders.stop_signal(self.task))
         next_look = 0.0
         while (code := child.poll()) is None:
             beat.renew()
             if time.monotonic() >= next_look:
                 next_look = time.monotonic() + LOOK
                 self._look_for_stop()
-                self._check_services()
+                self.services.check(self._exit_words)
                 self.trackers.look()
                 outsiders.note_progress(self.task, self.home, claim)
             if self.asked and stoppable:
-                patience.press(child, claim)
+                self._press(child, claim)
             time.sleep(TICK)
         return code
 
+    def _press(self, child: subprocess.Popen[bytes], claim: Claim) -> None:
+        """Ask the child to end; anew where something more urgent was heard meanwhile."""
+        if self.patience is None or self.patience[0] != self.asked:
+            self.patience = (self.asked, self._make_patience())
+        self.patience[1].press(child, claim)
+
+    def _make_patience(self) -> Patience:
+        grace = self.job.grace if self.task.exclusive else 0.0
+        if self.allocation and signal.SIGTERM in self.signals:
+            grace = min(grace, self.allocation.kill_wait / 2)
+        elif self.allocation and self._is_at_limit():
+            # It would be ended at the limit anyway: whoever cannot save on request has half of the time that is left.
+            return Patience(self.allocation.lead / 2, ask_first=False, save=outsiders.stop_signal(self.task))
+        return Patience(grace, ask_first=bool(self.task.command), save=outsiders.stop_signal(self.task))
+
     def _look_for_stop(self) -> None:
-        self.asked = self.asked or stop_reason(self.directory, self.task.key) or ""
+        self.asked = stop_reason(self.directory, self.task.key) or self.asked
 
-    def _check_services(self) -> None:
-        for name, server in self.services:
-            code = server.poll()
-            if code is not None:
-                raise Interrupted("failed", f"service {name} ended while it was needed: {self._exit_words(code)}")
-
-    def _start_services(self, claim: Claim, beat: Heartbeat, environment: dict[str, str]) -> dict[str, str]:
-        """Start each service and wait until it answers; returns the variables that tell the stage where they are."""
-        endpoints = {}
-        for service in self.task.services:
-            port = self._start_service(service, claim, beat, environment)
-            endpoints[f"HOLDFAST_SERVICE_{service['name'].upper()}"] = f"http://127.0.0.1:{port}"
-        return endpoints
-
-    def _start_service(self, service: Any, claim: Claim, beat: Heartbeat, environment: dict[str, str]) -> int:
-        log = claim.directory / f"service-{service['name']}.log"
-        code: int | None = None
-        for _ in range(SERVICE_STARTS):
-            port = _free_port()
-            command = tuple(token.replace("{port}", str(port)) for token in service["command"])
-            server = self._start(command, {**environment, **service["env"]}, log)
-            code = self._await_service(server, port, service, beat)
-            if code is None:
-                self.services.append((service["name"], server))
-                return port
-        told = diagnosis.telling_line(files.read_tail(log))
-        raise Interrupted("failed", f"service {service['name']} did not start: {told} ({self._exit_words(code or 0)})")
-
-    def _await_service(self, server: subprocess.Popen[bytes], port: int, service: Any, beat: Heartbeat) -> int | None:
-        """None once it answers; its exit code if it ended first (another process may have taken the port)."""
-        deadline = time.monotonic() + service["timeout"]
-        while time.monotonic() < deadline:
-            if (code := server.poll()) is not None:
-                return code
-            if _answers(port, service["ready"]):
-                return None
-            beat.renew()
-            self._look_for_stop()
-            if self.asked:
-                raise Interrupted("cancelled", self.asked)
-            time.sleep(TICK)
-        raise Interrupted(
-            "failed", f"service {service['name']} did not answer {service['ready']} within {service['timeout']:.0f} s"
-        )
-
-    def _end_services(self) -> None:
-        for _, server in self.services:
-            process.send_signal(server.pid, signal.SIGTERM)
-        self.services = []
+    def _keep_going(self, beat: Heartbeat) -> None:
+        """While a service starts: beat, and look for the word to stop."""
+        beat.renew()
+        self._look_for_stop()
+        if self.asked:
+            raise Interrupted("cancelled", self.asked)
 
     def _trap_signals(self) -> None:
         def ask(number: int, _: FrameType | None) -> None:
-            self.asked = diagnosis.signal_words(number)
+            self.signals.add(number)
+            warned = number == signal.SIGUSR1 and self.allocation
+            self.asked = "stopped before its time limit" if warned else diagnosis.signal_words(number)
 
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, ask)
@@ -335,23 +349,6 @@ def _result(claim: Claim) -> dict[str, Any] | None:
     return files.read_or_none(claim.directory / "result.json", "result")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
-    try:
-        connection.request("GET", path)
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
-    finally:
-        connection.close()
-
-
 def say(line: str) -> None:
     """Into the log of the job; a full disk must not end who looks after the work."""
     with contextlib.suppress(OSError):
@@ -363,8 +360,13 @@ def main(directory: str, key: str, token: str = "") -> int:
     environment.
     """
     job = Job.read(Path(directory))
+    if not token:
+        # As the runner does: from its first moment on the process carries the token of its attempt.
+        token = files.new_token()
+        environment = {**os.environ, process.ATTEMPT_VARIABLE: token}
+        os.execve(sys.executable, [sys.executable, sys.argv[0], directory, key, token], environment)
     task = next(task for task in job.tasks if task.key == key)
-    return Supervisor(Path(directory), job, task, token or files.new_token()).run()
+    return Supervisor(Path(directory), job, task, token).run()
 
 
 if __name__ == "__main__":

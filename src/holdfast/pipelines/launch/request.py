@@ -11,6 +11,7 @@ from typing import Any, Literal
 from holdfast.core import config
 from holdfast.core.errors import ConfigError, UserError
 from holdfast.core.schema import Schema, validate
+from holdfast.execute import choose
 from holdfast.sweeps import space
 from holdfast.sweeps.space import Sweep
 
@@ -43,7 +44,11 @@ def cluster_defaults() -> ClusterDefaults:
     Raises:
         ConfigError: they say something impossible.
     """
-    return validate(ClusterDefaults, config.settings().get("slurm") or {}, "section slurm of the saved config")
+    settings = config.settings()
+    choose.place(settings, {})
+    saved = settings.get("slurm") or {}
+    known = {name: value for name, value in saved.items() if name in ClusterDefaults.model_fields}
+    return validate(ClusterDefaults, known, "section slurm of the saved config")
 
 
 @dataclass(frozen=True)

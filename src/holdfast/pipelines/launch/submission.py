@@ -56,7 +56,7 @@ def prepare(
     fields = placement_fields(request, defaults, environ)
     stamp = time.strftime("%Y%m%d-%H%M%S") if request.new else ""
     launch = planner.plan(request, wanted, defaults, store, environ, stamp)
-    placement = Placement(max_parallel=max_parallel or 1, launcher=request.launcher or launch.launcher, **fields)
+    placement = Placement(max_parallel=max_parallel or 0, launcher=request.launcher or launch.launcher, **fields)
     return Prepared(launch, placement)
 
 
@@ -68,12 +68,12 @@ def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) 
         UserError: no executor, no root, or a name that belongs to other work.
     """
     launch = prepared.launch
-    executor = choose_executor(prepared.placement.executor)
+    executor, placement = choose_executor(prepared.placement.executor, prepared.placement)
     before = standings(launch.plan, store)
     take = REBUILT if rebuild else frozenset[State]()
     again = {each.record.key for each in before if each.state in take or (rerun and each.state is State.COMPLETE)}
     done = [
-        submit(plan, store, executor, replace(prepared.placement, nodes=nodes, gpus=gpus), again)
+        submit(plan, store, executor, replace(placement, nodes=nodes, gpus=gpus), again)
         for (nodes, gpus), plan in launch.groups().items()
     ]
     if launch.is_sweep:
