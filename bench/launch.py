@@ -1,7 +1,8 @@
 """Measures a sweep of 1,000 points on a real SLURM: submitted by Holdfast, by 1,000 sbatch, and by submitit.
 
 The cluster is the tests' own (`tests/slurm/cluster.py`), idle, on this machine: a busy one answers far more slowly,
-which makes fewer calls worth more. Everything is on disk when a submission counts as done.
+which makes fewer calls worth more. Everything is on disk when a submission of Holdfast counts as done, and its seconds
+hold the start of the interpreter; submitit's are those of the one call.
 
     python bench/launch.py [--points N] [--repeat N] [--json FILE]
 

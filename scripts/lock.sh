@@ -46,5 +46,5 @@ wanted all >"$scratch/all.txt"
 freeze "$scratch/all" requirements/all.txt "Every package of the development environment, exactly."
 
 "$PYTHON" -m venv "$scratch/bench"
-"$scratch/bench/bin/python" -m pip install -q hydra-core snakemake
+"$scratch/bench/bin/python" -m pip install -q hydra-core snakemake submitit
 freeze "$scratch/bench" requirements/bench.txt "What 'make bench' compares Holdfast with, in an environment of its own."

@@ -32,11 +32,14 @@ def test_every_command_of_the_table_does_what_it_says(tmp_path: Path) -> None:
         "stages: {NAME: {kind: command, params: {command: [sh, -c, 'echo made > {out}/it'], makes: [it]}}}"
     )
     commands = re.findall(r"\| `holdfast (.*?)`", README)
-    assert len(commands) == 9 and commands[0] == "quickstart"
+    (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
+    assert len(commands) == 12 and commands[0] == "quickstart"
     for command in commands[1:]:
         arguments = [*command.split(), *(["--yes"] if command.startswith("rm") else [])]
         if command == "run plan.yaml":
             arguments.append("--wait")
+        if command.startswith("launch"):
+            arguments.append("--dry")
         hold(root, *arguments, code=None if command == "status" else 0)
     assert "deleted on purpose" in hold(root, "status", code=3).stdout
 

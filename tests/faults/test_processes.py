@@ -282,7 +282,7 @@ def test_service_that_does_not_come_up_fails_the_stage_with_its_own_words(
     stage = {"kind": "tests.kinds:Ask", "params": {"manner": manner, "timeout": 1.0}}
     hold(root, "run", str(write_plan(tmp_path / "plan.yaml", {"ask": stage})), "--wait", code=1)
     assert status(root, "ask")["reason"] == f"failed once: {reason}"
-    assert not processes_of(root)
+    wait_until(lambda: not processes_of(root))
 
 
 def test_service_that_is_killed_in_the_middle_is_the_reason_that_is_given(tmp_path: Path) -> None:

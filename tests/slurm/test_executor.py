@@ -62,6 +62,8 @@ class Site:
         return claims(self.root, name)[-1].allocation
 
     def outcomes(self, name: str) -> list[str]:
+        """How each attempt ended; the exit record of the newest comes moments after what it published."""
+        wait_until(lambda: claims(self.root, name)[-1].ending())
         return [str((claim.ending() or {}).get("outcome")) for claim in claims(self.root, name)]
 
 
@@ -236,6 +238,11 @@ def test_time_limit_is_worked_across_with_and_without_a_handler_and_not_for_ever
     stages = {"heeds": counts(120), "deaf": counts(120, "deaf"), "hung": shell("sleep 600; true")}
     stages["after"] = {**shell("cat {inputs.w}/state > {out}/x", makes=["x"]), "inputs": {"w": "heeds"}}
     site.run(stages, "--time", "1")
+    forbidden = {"forbidden": counts(60)}
+    site.run(forbidden, "--time", "1", "--sbatch-arg=--no-requeue")
+    assert "could not go on by itself" in site.wait("forbidden", "owed", 200)["reason"]
+    site.run(forbidden)
+    site.wait("forbidden", "complete", 200)
     site.wait("after", "complete", 500)
     site.wait("deaf", "complete", 500)
     assert (site.root / "after" / "x").read_text() == "120"

@@ -79,6 +79,11 @@ class Claim:
             return content and {"reason": "", "finished": self.started, **content}
         return {"outcome": "unknown", "reason": f"exit record has no outcome: {path}", "finished": self.started}
 
+    @property
+    def refusal(self) -> Path:
+        """Why the scheduler did not take back a job whose exit record says `goes_on`; there only if it did not."""
+        return self.directory / "requeue.json"
+
     def progress(self) -> dict[str, Any] | None:
         """How far it is, `{done, total, unit}`, or None; a torn or foreign record is no progress."""
         try:

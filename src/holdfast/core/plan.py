@@ -216,7 +216,7 @@ class Reader:
     def _to_go_on(self, record: Record, place: Claim, last: Claim) -> Standing | None:
         """In the queue again, after an attempt of the same job: by the word of its scheduler, or its own."""
         ending = last.ending() or {}
-        if ending and not ending.get("goes_on"):
+        if ending and (not ending.get("goes_on") or last.refusal.exists()):
             return None
         verdict = self.life(record.key, place, last)
         if verdict.life is Life.DEAD or (verdict.life is Life.UNKNOWN and not ending.get("goes_on")):
@@ -254,7 +254,7 @@ class Reader:
                 record, State.OWED, f"failed {self._times_failed(record, last)}: {ending['reason']}", last, last.n
             )
         reached = "" if ending["outcome"] == "stopped" else _reached(last)
-        return Standing(record, State.OWED, f"{ending['reason']}{reached}", last, last.n)
+        return Standing(record, State.OWED, f"{ending['reason']}{reached}{_refused(last)}", last, last.n)
 
     def _times_failed(self, record: Record, last: Claim) -> str:
         sequence = self.store.attempts(record.key)
@@ -308,6 +308,13 @@ def _note(path: str, what: str) -> dict[str, Any]:
         return files.read(path, what)
     except (DamagedFile, UnreadableFile) as error:
         return {"reason": str(error)}
+
+
+def _refused(claim: Claim) -> str:
+    with contextlib.suppress(DamagedFile, UnreadableFile):
+        refusal = files.read_or_none(claim.refusal, "refusal of a requeue")
+        return f"; could not go on by itself: {refusal['reason']}" if refusal else ""
+    return ""
 
 
 def _reached(claim: Claim) -> str:

@@ -6,6 +6,7 @@ Standard library only: the frozen supervisor carries this file.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from holdfast.core.job import LEAD_SECONDS
 
 REQUEUE_TRIES = 5
+FORBIDDEN = re.compile(r"disabled|denied|not supported|Invalid job", re.IGNORECASE)
 REQUEUE_SECONDS = 60.0
 
 
@@ -47,6 +49,8 @@ class Allocation:
                     time.sleep(REQUEUE_SECONDS)  # until the scheduler ends us
                     return "the scheduler took it, and did not end us"
                 said = " ".join(done.stderr.split())
+                if FORBIDDEN.search(said):
+                    return said
             time.sleep(1.0)
         return said
 

@@ -86,7 +86,9 @@ class Supervisor:
         if ending.outcome != "taken over":
             self.trackers.sync(lambda: not self.asked)
         if self.allocation and details.get("goes_on") and self._is_at_limit():
-            say(f"{self.task.name}: could not be requeued: {self.allocation.requeue()}")
+            refused = self.allocation.requeue()
+            say(f"{self.task.name}: could not be requeued: {refused}")
+            files.create(claim.refusal, files.encode({"reason": refused}))
         return {"complete": DONE, "stopped": STOPPED, "cancelled": STOPPED}.get(ending.outcome, FAILED)
 
     def _continuation(self, claim: Claim, ending: Ending) -> tuple[dict[str, Any], Ending]:
