@@ -46,6 +46,7 @@ def test_job_outlives_the_terminal_that_it_was_typed_in(tmp_path: Path) -> None:
     plan = write_plan(tmp_path / "plan.yaml", {"slow": waits})
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs these tests by nohup has it ignored
         arguments = [sys.executable, "-c", ENTRY, "--root", str(root), "run", str(plan), "--wait"]
         os.execve(sys.executable, arguments, environment())
     wait_until(lambda: root.exists() and (root / ".holdfast/homes/slow").is_symlink() and processes_of(root))
