@@ -8,12 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from holdfast.core import artifact, attempt, files, process
 from holdfast.core.attempt import Claim
+from holdfast.core.errors import UserError
 from holdfast.core.job import Job
 from holdfast.core.kind import Kind, Params
 from holdfast.core.plan import Plan, Reader, State, missing, standings, submittable
@@ -155,9 +157,19 @@ class Standings(RuleBasedStateMachine):
         attempt.end(last, "complete", "")
         model.state, model.built = State.COMPLETE, self.content
 
+    def is_read(self, name: str) -> bool:
+        """Whether a stage that is in flight has this one as an input."""
+        readers = [each for each in self.model if name != each and self.state(each) in (State.QUEUED, State.RUNNING)]
+        key = self.record(name).key
+        return any(ref.key == key for each in readers for ref in self.record(each).stage.inputs.values())
+
     @rule(name=NAMES)
     def remove(self, name: str) -> None:
         if self.state(name) in (State.QUEUED, State.RUNNING):
+            return
+        if self.is_read(name):
+            with pytest.raises(UserError, match="in flight and reads"):
+                stop.remove(self.store, self.record(name), "not needed")
             return
         stop.remove(self.store, self.record(name), "not needed")
         self.model[name].state = State.LOST

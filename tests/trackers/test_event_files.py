@@ -69,6 +69,7 @@ def test_a_tracker_that_is_killed_at_any_moment_loses_and_doubles_nothing(tmp_pa
 def test_event_files_that_were_deleted_are_made_again(tmp_path: Path) -> None:
     root, home = tmp_path / "root", tmp_path / "root" / "run"
     hold(root, "run", str(write_plan(tmp_path / "p.yaml", {"run": stage(5, 0.0, "tensorboard")})), "--wait", code=0)
+    wait_until(lambda: not processes_of(root))
     for path in (home / "tensorboard").iterdir():
         path.unlink()
     with open(home / "metrics.jsonl", "a") as file:
@@ -88,6 +89,7 @@ def test_files_of_the_program_itself_are_left_alone(tmp_path: Path) -> None:
     )
     entry = {"kind": "command", "params": {"command": [sys.executable, "-c", script]}, "trackers": ["tensorboard"]}
     hold(root, "run", str(write_plan(tmp_path / "p.yaml", {"run": entry})), "--wait", code=0)
+    wait_until(lambda: not processes_of(root))
     hold(root, "track", "run", "--again", code=0)
     assert (home / "tensorboard/events.out.tfevents.1.theirs").exists()
     assert events_on_disk(home, "by") == [(1, 1.0)]
