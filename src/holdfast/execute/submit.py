@@ -86,8 +86,8 @@ def submit(
     if not taken:
         return Submission(None, (), others)
     _check_gpus(taken, placement)
-    if repeated := {each.record.key for each in taken if each.state in REPEATABLE}:
-        plan.refuse_if_read(store, repeated)
+    if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
+        plan.refuse_if_read(store, moved)
     _write_stages(wanted, taken, store)
     submitted = _take_places(_make_job(wanted, taken, store, placement), wanted, taken, store)
     mine = {task.key for task in submitted.tasks}
