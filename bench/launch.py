@@ -76,7 +76,7 @@ def measure(cluster: Cluster, directory: Path, points: int, repeat: int) -> dict
 
 def _once(cluster: Cluster, directory: Path, points: int) -> dict[str, float]:
     directory.mkdir()
-    (directory / "holdfast.yaml").write_text("executor: slurm\n")
+    (directory / "holdfast.yaml").write_text("slurm: {executor: slurm}\n")
     stages = {f"p{n:04d}": {"kind": "command", "params": {"command": ["true", str(n)]}} for n in range(points)}
     (directory / "plan.yaml").write_text(json.dumps({"stages": stages}))
     seconds = {

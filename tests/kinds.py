@@ -13,6 +13,14 @@ from holdfast.core import kind
 from holdfast.core.kind import Kind
 from holdfast.core.output import Output
 from holdfast.core.service import Service
+from holdfast.environments.addition import Addition
+
+
+class Sums(Addition):
+    """An environment from outside."""
+
+    version = 1
+
 
 SERVER = str(Path(__file__).parent / "server.py")
 

@@ -59,3 +59,15 @@ def test_pipe_in_a_directory_does_not_hang_the_plan(tmp_path: Path) -> None:
 def test_directory_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no such directory"):
         adopt(Store(tmp_path / "root"), tmp_path / "nothing")
+
+
+def test_contents_behind_a_linked_directory_count(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    real = make(tmp_path / "real", "old")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "sub").symlink_to(real)
+    (real / "round").symlink_to(data)
+    before = adopt(store, data).key
+    (real / "model.safetensors").write_text("new")
+    assert adopt(store, data).key != before

@@ -6,8 +6,11 @@ import hashlib
 from typing import Any
 
 import pytest
+from tests import kinds
 
+from holdfast.core import kind
 from holdfast.core.errors import ConfigError
+from holdfast.core.stage import Ref
 from holdfast.environments import Environment, load_environment
 from holdfast.environments.addition import problems
 
@@ -56,3 +59,17 @@ def test_a_misspelt_environment_is_told_its_nearest_name(name: str, settings: di
     with pytest.raises(ConfigError) as error:
         load_environment(name, settings)
     assert says in f"{error.value} {error.value.hint}"
+
+
+@pytest.mark.parametrize("name", ["evaluate", "train"])
+def test_raised_version_of_an_environment_owes_its_work_anew(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = {"environment": "tests.kinds:Sums", **({"run": "r", "steps": 1} if name == "train" else {})}
+    inputs = {"model": Ref("m" * 64)}
+    before = kind.load(name).stage(params, inputs).key
+    monkeypatch.setattr(kinds.Sums, "version", 2)
+    assert kind.load(name).stage(params, inputs).key != before
+
+
+def test_misspelt_environment_is_told_when_it_is_planned() -> None:
+    with pytest.raises(ConfigError, match="there is no environment `adition`"):
+        kind.load("evaluate").stage({"environment": "adition"}, {"model": Ref("m" * 64)})

@@ -10,11 +10,12 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
+from holdfast.cli import root
+from holdfast.cli.tokens import Parser
 from holdfast.core.errors import UserError
 
-VERBS = ("quickstart", "run", "status", "logs", "why", "cancel", "rm", "gc")
+VERBS = ("quickstart", "launch", "run", "status", "logs", "why", "track", "cancel", "rm", "gc")
 
 NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 """What a disk refuses is for its owner to mend, not a fault of ours that a traceback would explain."""
@@ -31,10 +32,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--root",
         metavar="DIR",
-        help="where everything lies (default: $HOLDFAST_ROOT, the saved config, ./holdfast-runs)",
+        help="where everything lies (default: $HOLDFAST_ROOT, the saved config, $LOG/nemo-rl, ./holdfast-runs)",
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     for name in VERBS:
         module = importlib.import_module(f"holdfast.cli.{name}")
         says = str(module.__doc__)
@@ -44,19 +45,6 @@ def build_parser() -> argparse.ArgumentParser:
         module.add_arguments(verb)
         verb.set_defaults(run=module.run)
     return parser
-
-
-def find_root(given: str | None) -> Path:
-    """`--root`, `$HOLDFAST_ROOT`, `root` of the saved config, `./holdfast-runs`."""
-    text = given or os.environ.get("HOLDFAST_ROOT") or _saved_root() or "holdfast-runs"
-    return Path(text).expanduser().absolute()
-
-
-def _saved_root() -> str | None:
-    from holdfast.core import config
-
-    root = config.settings().get("root")
-    return str(root) if root else None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 0
     try:
-        options.root = find_root(options.root)
+        options.root, options.root_is_given = root.find(options.root, options.verb)
         return int(options.run(options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

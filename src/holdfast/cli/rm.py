@@ -17,9 +17,10 @@ def run(options: argparse.Namespace) -> int:
     from holdfast.core.errors import UserError
     from holdfast.execute import stop
     from holdfast.execute.scheduler import open_store
+    from holdfast.pipelines import stored
 
     store = open_store(options.root)
-    records = [store.find(name) for name in options.name]
+    records = stored.records_of(options.name, store)
     for record in records:
         print(f"{record.name}: {store.home(record)}", file=sys.stderr)
     if not options.yes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from holdfast.cli import placement
+from holdfast.cli.tokens import positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +25,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--env", action="append", metavar="NAME", help="forward this variable to SLURM jobs; its value is never stored"
     )
     parser.add_argument(
-        "--stop-after", type=int, metavar="STEP", help="training saves and stops at this step, and stays owed"
+        "--stop-after", type=positive, metavar="STEP", help="training saves and stops at this step, and stays owed"
+    )
+    parser.add_argument(
+        "--tracker",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="show metrics in wandb, tensorboard or files; repeatable (stages with `trackers:` have their own)",
     )
     parser.add_argument("--rebuild", action="store_true", help="take what is lost, outdated or stale, too")
     parser.add_argument(
@@ -39,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
+    from holdfast import trackers
     from holdfast.cli import progress, table
     from holdfast.core.plan import REBUILT, standings
     from holdfast.execute.scheduler import open_store
@@ -47,12 +56,15 @@ def run(options: argparse.Namespace) -> int:
 
     store = open_store(options.root)
     plan = stored.plan_for(options.plan, options.override, store, trust=options.trust)
-    if options.dry:
-        return table.show_plan(standings(plan, store), as_json=options.json)
     again = {stored.named(plan, name).key for name in options.rerun}
     if options.rebuild:
         again |= {standing.record.key for standing in standings(plan, store) if standing.state in REBUILT}
-    executor, placed = placement.read(options, stop_after=options.stop_after)
+    if options.dry:
+        return table.show_plan(standings(plan, store), again, as_json=options.json)
+    shown = tuple(dict.fromkeys(options.tracker))
+    for name in shown:
+        trackers.load(name)
+    executor, placed = placement.read(options, stop_after=options.stop_after, trackers=shown)
     submission = submit(plan, store, executor, placed, again)
     table.show_submission(submission, store)
     if options.wait:

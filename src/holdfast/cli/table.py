@@ -6,10 +6,10 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.core.plan import IN_FLIGHT, Standing, State
+from holdfast.core.plan import IN_FLIGHT, REBUILT, Standing, State, submittable
 from holdfast.core.stage import short
 from holdfast.execute.diagnosis import plain
 
@@ -81,11 +81,11 @@ def _one_line(text: str) -> str:
     return plain(" ".join(text.split()))[:200]
 
 
-def show_plan(standings: Sequence[Standing], *, as_json: bool) -> int:
+def show_plan(standings: Sequence[Standing], again: Collection[str] = (), *, as_json: bool) -> int:
     """A dry run: what there is, and what would be submitted."""
     show(standings, as_json=as_json)
-    owed = sum(standing.state is State.OWED for standing in standings)
-    print(f"dry run: {owed} would be submitted, nothing was written", file=sys.stderr)
+    taken = len(submittable(standings, again))
+    print(f"dry run: {taken} would be submitted, nothing was written", file=sys.stderr)
     return 0
 
 
@@ -95,12 +95,17 @@ def show_submission(submission: Submission, store: Store) -> None:
     reused = f"{complete} complete already" if complete else ""
     flying = sum(standing.state in IN_FLIGHT for standing in submission.others)
     elsewhere = f"{flying} in flight already" if flying else ""
+    gone = sum(standing.state in REBUILT for standing in submission.others)
+    rebuilt = f"{gone} lost, outdated or stale (--rebuild takes them)" if gone else ""
     if submission.job:
         total = len(submission.taken) + len(submission.others)
         took = f"job {short(submission.job.token)} takes {len(submission.taken)} of {total} stages"
     else:
         took = "nothing to submit"
-    print("; ".join(part for part in (took, reused, elsewhere) if part) + f" (root {store.root})", file=sys.stderr)
+    print(
+        "; ".join(part for part in (took, reused, elsewhere, rebuilt) if part) + f" (root {store.root})",
+        file=sys.stderr,
+    )
 
 
 def exit_code(standings: Sequence[Standing]) -> int:

@@ -78,7 +78,11 @@ def _states(directory: Path) -> dict[str, list[int]]:
 
 
 def _visible(directory: Path) -> Iterator[Path]:
-    """Everything below that is not hidden. Links to directories are not followed: they could lead round in a circle."""
-    for parent, folders, names in os.walk(directory):
+    """Everything below that is not hidden; links to directories are followed, but not round in a circle."""
+    seen = {directory.resolve()}
+    for parent, folders, names in os.walk(directory, followlinks=True):
         folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+        linked = {folder: Path(parent, folder).resolve() for folder in folders if Path(parent, folder).is_symlink()}
+        folders[:] = [folder for folder in folders if linked.get(folder) not in seen]
+        seen.update(linked.values())
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))

@@ -24,6 +24,8 @@ from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile
 MANIFEST = ".holdfast.json"
 METRICS = "metrics.jsonl"
 """Written by every kind, with times in it: verified like other files, but not part of what the contents are."""
+SHOWN = ("tensorboard/*", "wandb/*", "logs/metrics.csv")
+"""Where trackers write in the home of an exclusive kind: loose, whatever the kind says."""
 FIELDS: Mapping[str, type] = {"key": str, "digest": str, "files": list}
 OPTIONAL: Mapping[str, type] = {"path": str, "attempt": int, "inputs": dict, "inner": list}
 
@@ -146,7 +148,7 @@ def _walk(directory: Path, below: str) -> Iterator[tuple[str, Manifest | None]]:
     """Files as (path, None) and inner artifacts as (path, manifest); leftovers of writers that died are passed over."""
     for entry in sorted(os.scandir(directory), key=lambda entry: entry.name):
         path = f"{below}{entry.name}"
-        if entry.name == MANIFEST or entry.name.startswith((files.TEMPORARY, files.TRASH)) or files.ASIDE in entry.name:
+        if entry.name == MANIFEST or files.is_leftover(entry.name) or files.is_set_aside(entry.name):
             continue
         if entry.is_file() or entry.is_symlink():
             yield path, None

@@ -311,6 +311,19 @@ def take(
     return create(sequence, n, job, owner or process.current(), token, allocation, restarts)
 
 
+def bury(sequence: Path, grace: float = 5.0) -> Claim | None:
+    """End what a dead supervisor left running and write its exit record; returns the attempt that was buried.
+
+    Raises:
+        Held: the newest attempt is alive, or nobody can prove its death.
+    """
+    last = newest(sequence)
+    if last is None or last.ending() is not None:
+        return None
+    _bury(last, exclusive=True, grace=grace, silence=0.0)
+    return last
+
+
 def _bury(claim: Claim, exclusive: bool, grace: float, silence: float) -> None:
     """Write the exit record of an attempt that did not live to do so, or raise Held."""
     verdict = judge(claim, Census())

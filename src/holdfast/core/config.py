@@ -49,6 +49,14 @@ def read(path: Path, trail: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(merged, content)
 
 
+def sources(path: Path) -> list[Path]:
+    """The file and all that it inherits from, each once."""
+    content = _read_file(path)
+    parents = content.get(DEFAULTS, [])
+    inherited = [path.resolve().parent / each for each in ([parents] if isinstance(parents, str) else parents)]
+    return list(dict.fromkeys([path, *(source for parent in inherited for source in sources(parent))]))
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     from yaml import YAMLError
 

@@ -25,12 +25,24 @@ SCHEMA = 1
 TEMPORARY = ".tmp-"
 TRASH = ".trash-"
 ASIDE = ".bad-"
+LEFTOVER = re.compile(r"\.(?:tmp|trash)-[0-9a-f]{16}")
+SET_ASIDE = re.compile(r".*\.bad-[0-9a-f]{16}")
 NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def new_token() -> str:
     """A name that no other process will choose: 16 hex digits."""
     return secrets.token_hex(8)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is what a writer of ours left: a program's own `.tmp-mine` is not."""
+    return LEFTOVER.match(name) is not None
+
+
+def is_set_aside(name: str) -> bool:
+    """Whether we renamed a file out of the way to this name."""
+    return SET_ASIDE.fullmatch(name) is not None
 
 
 def write_durably(path: str | Path, data: bytes) -> None:
@@ -147,7 +159,7 @@ def set_aside(path: Path, label: str = ASIDE) -> Path:
 
 def discard(path: Path) -> None:
     """Delete a tree in two moves: after the rename nobody can mistake what is left for the real thing."""
-    trash = path if path.name.startswith((TEMPORARY, TRASH)) else path.with_name(f"{TRASH}{new_token()}")
+    trash = path if is_leftover(path.name) else path.with_name(f"{TRASH}{new_token()}")
     with contextlib.suppress(FileNotFoundError):
         if trash != path:
             os.rename(path, trash)

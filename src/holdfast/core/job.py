@@ -37,7 +37,10 @@ class Scheduler(Protocol):
 class Task:
     """One stage of a job. `needs` are the homes (with key and inner path) that must be complete before it can start.
 
-    `command` is None for a kind that runs in a Python process of ours.
+    `command` is None for a kind that runs in a Python process of ours. `trackers` show its metrics elsewhere. Of a
+    program that is not ours: `directory` is where it runs (empty: the job's), `folders` are made in its home, `reads`
+    are files with the sha256 that they must have at the start, `progress` says how it shows how far it is,
+    `stop_signal` (a name like USR1) asks it to save.
     """
 
     key: str
@@ -51,6 +54,12 @@ class Task:
     gpus: int = 0
     nodes: int = 1
     stop_after: int | None = None
+    trackers: tuple[str, ...] = ()
+    directory: str = ""
+    folders: tuple[str, ...] = ()
+    reads: Mapping[str, str] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    stop_signal: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,7 @@ class Job:
 
 def _task(entry: Mapping[str, Any]) -> Task:
     command = entry["command"]
-    lists = {"needs": tuple(entry["needs"]), "services": tuple(entry["services"])}
+    lists = {name: tuple(entry.get(name, ())) for name in ("needs", "services", "folders", "trackers")}
     return Task(**{**entry, **lists, "command": tuple(command) if command else None})
 
 

@@ -16,6 +16,7 @@ Four ship (`holdfast.stages`); yours is `package.module:Class` and needs no regi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -39,6 +40,21 @@ SHIPPED = {
 }
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """`directory` to run in (empty: the submitter's), `variables` to set, `folders` to make, `reads`: sha256 of files
+    that must not have changed when an attempt starts, `progress`: see `execute.outsiders`, `stop_signal`: what asks the
+    program to save.
+    """
+
+    directory: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
+    reads: Mapping[str, str] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    stop_signal: str = ""
+
+
 class Params(Schema):
     """What people write for a stage."""
 
@@ -48,6 +64,11 @@ def added(default: Any, *, as_before: Any, **options: Any) -> Any:
     finished.
     """
     return Field(default, json_schema_extra={"as_before": as_before}, **options)
+
+
+def placed(default: Any, **options: Any) -> Any:
+    """A param that says how the work is run and not what it is: kept in the record's placement, never in the key."""
+    return Field(default, json_schema_extra={"placed": True}, **options)
 
 
 class Kind:
@@ -81,23 +102,48 @@ class Kind:
         """Do the work and leave it in `out.path`."""
         raise NotImplementedError(f"{type(self).__name__} has neither run nor command")
 
+    def surroundings(self, params: Any) -> Surroundings:
+        """What the supervisor must know of a program that we do not control, beside its tokens."""
+        return Surroundings()
+
     def owed(self, params: Any, home: Path) -> str | None:
         """After a run that ended well: what is still missing in `home`, in words; None if it is complete."""
         return None
 
-    def parse(self, params: Mapping[str, Any]) -> Any:
-        """Validated params.
+    def judge(self, params: Any, home: Path, output: Path) -> str | None:
+        """`owed`, for a kind that must also know what the attempt printed."""
+        return self.owed(params, home)
+
+    def loose_files(self, params: Any) -> tuple[str, ...]:
+        """The globs of `loose`, for a kind whose params add to them."""
+        return self.loose
+
+    def code(self, params: Any) -> dict[str, Any]:
+        """What the manifest says of the code that did the work, beside ours."""
+        return {}
+
+    def parse(self, params: Mapping[str, Any], placement: Mapping[str, Any] | None = None) -> Any:
+        """Validated params, with what the placement says of how they are run.
 
         Raises:
             ConfigError: names the stage's kind, the key, the value, and the nearest known key.
         """
-        return validate(self.Params, params, f"kind {self.name}")
+        how = (placement or {}).get("params", {})
+        return validate(self.Params, {**params, **how} if how else params, f"kind {self.name}")
 
     def stage(self, params: Mapping[str, Any], inputs: Mapping[str, Ref] | None = None) -> Stage:
         """The description of this work. Every param is part of it, defaults included."""
         wired = dict(inputs or {})
         self.check_inputs(wired)
-        return Stage(identifier(type(self)), self.version, _canonical(self.parse(params)), wired)
+        parsed = self.parse(params)
+        filled = self.fill(params)
+        if filled is not params:
+            parsed = self.parse(filled)
+        return Stage(identifier(type(self)), self.version, _canonical(parsed), wired)
+
+    def fill(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`params` with those that follow from what they name, and belong to the identity (a version, for example)."""
+        return params
 
     def check_inputs(self, given: Mapping[str, Ref]) -> None:
         """Whether these are the inputs that the kind has.
@@ -114,9 +160,11 @@ class Kind:
 
 def _canonical(params: BaseModel) -> dict[str, Any]:
     dumped = params.model_dump(mode="json")
-    for name, field in type(params).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and "as_before" in extra and dumped[name] == extra["as_before"]:
+    for name, info in type(params).model_fields.items():
+        extra = info.json_schema_extra
+        if not isinstance(extra, dict):
+            continue
+        if "placed" in extra or ("as_before" in extra and dumped[name] == extra["as_before"]):
             del dumped[name]
     return dumped
 

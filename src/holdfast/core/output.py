@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import artifact, files
+from holdfast.core import artifact, files, metric_lines
 
 
 class Output:
@@ -45,13 +44,7 @@ class Output:
 
     def metric(self, step: int, **values: float) -> None:
         """Append one line per value to `metrics.jsonl`: `{step, name, value, time, attempt}`."""
-        now = time.time()
-        rows = [
-            {"step": step, "name": name, "value": value, "time": now, "attempt": self.attempt}
-            for name, value in values.items()
-        ]
-        with open(self.path / artifact.METRICS, "a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(row) + "\n" for row in rows))
+        metric_lines.append_all(self.path / artifact.METRICS, metric_lines.encode(step, values, self.attempt))
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """Say how far the work is; written at most twice a second."""
@@ -85,7 +78,7 @@ class Output:
         if not directory.is_dir():
             return []
         names = [entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
-        found = [directory / name for name in names if not name.startswith(".") and files.ASIDE not in name]
+        found = [directory / name for name in names if not name.startswith(".") and not files.is_set_aside(name)]
         return sorted(
             (home for home in found if self._verifies(home, f"{where}/{home.name}")), key=_number, reverse=True
         )

@@ -17,7 +17,7 @@ from typing import Any
 from holdfast.core import artifact, attempt, files, job
 from holdfast.core.artifact import Manifest
 from holdfast.core.attempt import Census, Claim, Life, Verdict
-from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile
+from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError
 from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Record, Store
 
@@ -331,6 +331,22 @@ def standings(plan: Plan, store: Store) -> list[Standing]:
 def missing(plan: Plan, store: Store) -> list[Standing]:
     """What of a plan is not complete, each with a state and a reason."""
     return [standing for standing in standings(plan, store) if standing.state is not State.COMPLETE]
+
+
+def refuse_if_read(store: Store, keys: Collection[str]) -> None:
+    """
+    Raises:
+        UserError: a stage that is in flight reads one of these: to take it away now would cost that stage its result.
+    """
+    reader = Reader(store)
+    for record in store.records():
+        if not isinstance(record, Record) or not any(ref.key in keys for ref in record.stage.inputs.values()):
+            continue
+        if reader.standing(record).state in IN_FLIGHT:
+            raise UserError(
+                f"`{record.name}` is in flight and reads what would be taken away",
+                f"wait for it, or: holdfast cancel {record.home} --wait",
+            )
 
 
 def submittable(found: Iterable[Standing], again: Collection[str] = ()) -> list[Standing]:

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -110,7 +111,8 @@ class Store:
                 )
 
     def write(self, records: Iterable[Record]) -> None:
-        """Write the stages that are not there yet, durably and with one sync however many there are.
+        """Write the stages that are not there yet, durably and with one sync however many there are; of those that are,
+        how they are run follows the newest submission.
 
         Raises:
             NameTaken: a home belongs to other work; nothing was written.
@@ -153,6 +155,8 @@ class Store:
                 f"`{record.name}` is the same work as `{found.name}`: at {self.home(found)}, not {self.home(record)}",
                 f"use it under that name: holdfast status {found.name}",
             )
+        if record.placement and dict(found.placement) != json.loads(json.dumps(dict(record.placement))):
+            files.replace(self.stage(record.key) / "stage.json", _encode(replace(found, placement=record.placement)))
         return True
 
     def _bind_all(self, records: Iterable[Record]) -> None:
@@ -226,7 +230,7 @@ class Store:
     def _read_planned(self, key: str) -> Record:
         path = f"{self.stages}/{key}/stage.json"
         record = _read_record(path, "stage file", key)
-        if record.home.startswith("/") or ".." in record.home.split("/"):
+        if not is_below(record.home):
             raise DamagedFile(
                 f"stage file is not one of ours: {path}: its home {record.home!r} is not below the root",
                 f"look at it: less {path}",
@@ -281,6 +285,9 @@ class Store:
         found = [record for record in records if text == record.name] or [
             record for record in records if len(text) >= 4 and record.key.startswith(text)
         ]
+        if len(found) > 1:
+            # Of work that was given up and what took its name, the latter is meant.
+            found = [record for record in found if self.owner(record.home) == record.key] or found
         if len(found) == 1:
             return found[0]
         raise self._not_one(text, found, [record.name for record in records])
@@ -296,6 +303,11 @@ class Store:
         near = difflib.get_close_matches(text, names, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"holdfast status --root {self.root}"
         return UserError(f"no stage is called `{text}` in {self.root}", hint)
+
+
+def is_below(home: str) -> bool:
+    """Whether a home is a path below the root, and no part of it hidden."""
+    return all(part and not part.startswith(".") for part in home.split("/"))
 
 
 def differences(one: Stage, other: Stage) -> str:
@@ -350,7 +362,7 @@ def _encode(record: Record) -> bytes:
             "name": record.name,
             "home": record.home,
             "placement": dict(record.placement),
-            "planned": time.time(),
+            "planned": record.planned or time.time(),
             "user": process.current().user,
         }
     )

@@ -63,3 +63,13 @@ def load_environment(name: str, settings: Mapping[str, Any] | None = None) -> En
     # The abstract base is only what the class must be derived from.
     found = load_class(name, SHIPPED, Environment, "environment")  # type: ignore[type-abstract]
     return found(validate(found.Settings, settings or {}, f"environment {name}"))
+
+
+def with_version(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A stage's params with the version of the environment that they name: a raised version owes the work anew.
+
+    Raises:
+        ConfigError: there is no such environment, or it has no such setting.
+    """
+    version = load_environment(params["environment"], params.get("settings")).version
+    return {**params, "environment_version": version}

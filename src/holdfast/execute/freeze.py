@@ -20,6 +20,7 @@ CARRIED = (
     "core/store.py",
     "core/plan.py",
     "execute/diagnosis.py",
+    "execute/outsiders.py",
     "execute/slots.py",
     "execute/heartbeat.py",
     "execute/allocation.py",
@@ -27,6 +28,7 @@ CARRIED = (
     "execute/launchers.py",
     "execute/services.py",
     "execute/ray_cluster.py",
+    "execute/sidecars.py",
     "execute/supervisor.py",
     "execute/runner.py",
 )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.core import attempt, files
-from holdfast.core.attempt import Claim
+from holdfast.core.attempt import Census, Claim, Life
 from holdfast.core.errors import UserError
 from holdfast.core.store import Record, Store
 from holdfast.execute.diagnosis import plain
@@ -58,11 +58,14 @@ def tail(log: Path, count: int) -> list[str]:
 
 def follow(claim: Claim, log: Path, count: int, interval: float = 0.2) -> Iterator[str]:
     """The last `count` lines, then every new one until the attempt has ended; a line counts once it is whole."""
-    yield from tail(log, count)
-    position = log.stat().st_size if log.exists() else 0
+    size = log.stat().st_size if log.exists() else 0
+    position = max(0, size - CHUNK * 16)
+    begun, _, half = _from(log, position)[: size - position].rpartition(b"\n")
+    yield from (plain(line.decode(errors="replace")) for line in begun.splitlines()[-count:])
+    position = size - len(half)
     rest = b""
     while True:
-        ended = claim.ending() is not None
+        ended = claim.ending() is not None or attempt.judge(claim, Census()).life is Life.DEAD
         rest += _from(log, position + len(rest))
         lines = rest.split(b"\n")
         position += len(rest) - len(lines[-1])

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from holdfast.core import attempt, files
 from holdfast.core.attempt import Census, Claim, Life
-from holdfast.core.errors import Held
+from holdfast.core.errors import Held, UserError
 
 
 def devices() -> list[str]:
     """Ids of the GPUs that we may use: `HOLDFAST_GPUS`, `CUDA_VISIBLE_DEVICES`, otherwise all that the host has."""
     for variable in ("HOLDFAST_GPUS", "CUDA_VISIBLE_DEVICES"):
         if variable in os.environ:
-            return [device for device in os.environ[variable].split(",") if device]
+            return [device for device in os.environ[variable].split(",") if device and device != "-1"]
     present = glob.glob("/dev/nvidia[0-9]*")
     return sorted((path.removeprefix("/dev/nvidia") for path in present), key=int)
 
@@ -32,6 +32,8 @@ def directory() -> Path:
     runtime = os.environ.get("XDG_RUNTIME_DIR") or os.path.join(tempfile.gettempdir(), f"holdfast-{os.getuid()}")
     path = Path(runtime) / "holdfast-gpus"
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_uid != os.geteuid() or path.parent.stat().st_uid not in (0, os.geteuid()):
+        raise UserError(f"{path} belongs to another user, who could end our programs by it", "set XDG_RUNTIME_DIR")
     return path
 
 

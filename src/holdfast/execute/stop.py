@@ -10,13 +10,14 @@ from pathlib import Path
 
 from holdfast.core import attempt, files, job, process
 from holdfast.core.attempt import Census, Life
-from holdfast.core.errors import UserError
-from holdfast.core.plan import IN_FLIGHT, Reader, Standing
+from holdfast.core.errors import DamagedFile, Held, UserError
+from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State, refuse_if_read
 from holdfast.core.store import Record, Store
 
 
 def cancel(store: Store, found: Sequence[Standing]) -> None:
-    """Ask whoever runs these stages, or is going to, to stop. What is not in flight is left as it is.
+    """Ask whoever runs these stages, or is going to, to stop, and end what a dead supervisor of one left running. What
+    is not in flight otherwise is left as it is.
 
     Whoever runs one sees the word within a second, and saves. What waits at a scheduler is taken out of its queue; what
     runs there is ended by it if it was asked before.
@@ -25,6 +26,9 @@ def cancel(store: Store, found: Sequence[Standing]) -> None:
         UserError: the scheduler did not take the request; the word to stop stands.
     """
     reason = f"cancelled by {process.current().user}"
+    for each in found:
+        if each.state is State.OWED and not bury_proven(store, each):
+            _bury(store, each.record)
     flying = [(each, store.job(each.claim.job)) for each in found if each.state in IN_FLIGHT and each.claim]
     again = {each.record.key for each, where in flying if job.stop_reason(where, each.record.key)}
     for each, where in flying:
@@ -43,6 +47,26 @@ def _give_back(store: Store, key: str, reason: str) -> None:
     last = attempt.newest(store.attempts(key))
     if place and not (last and last.job == place.job):
         attempt.end(place, "dropped", f"not started: {reason}")
+
+
+def bury_proven(store: Store, standing: Standing) -> bool:
+    """Put on record the end of an attempt that its scheduler proved, and that no supervisor elsewhere could see."""
+    last = attempt.newest(store.attempts(standing.record.key))
+    if standing.state is not State.OWED or store.scheduler is None or last is None or last.ending() is not None:
+        return False
+    if attempt.judge(last, Census()).life is not Life.UNKNOWN:
+        return False
+    attempt.end(last, "died", standing.reason)
+    return True
+
+
+def _bury(store: Store, record: Record) -> None:
+    try:
+        attempt.bury(store.attempts(record.key))
+    except Held as error:
+        raise UserError(
+            f"`{record.name}` is {error}", f"if you know that it is dead: holdfast cancel --declare-dead {record.home}"
+        ) from None
 
 
 def declare_dead(store: Store, standing: Standing) -> None:
@@ -72,8 +96,10 @@ def remove(store: Store, record: Record, reason: str) -> None:
     standing = Reader(store).standing(record)
     if standing.state in IN_FLIGHT:
         raise UserError(
-            f"`{record.name}` is {standing.state}: {standing.reason}", f"holdfast cancel {record.name} --wait"
+            f"`{record.name}` is {standing.state}: {standing.reason}", f"holdfast cancel {record.home} --wait"
         )
+    refuse_if_read(store, [record.key])
+    _bury(store, record)
     with contextlib.suppress(FileExistsError):
         files.create(
             store.tombstone(record.key),
@@ -104,13 +130,10 @@ def _leftovers(store: Store, live: dict[str, list[int]]) -> Iterator[Path]:
     running = {standing.claim.token for standing in _in_flight(store) if standing.claim}
     for parent, folders, names in os.walk(store.root):
         for name in [*folders, *names]:
-            if name.startswith(files.TRASH) or (
-                name.startswith(files.TEMPORARY)
-                and not any(token in name for token in running | set(live))
-                and _is_old(Path(parent, name))
-            ):
+            in_use = any(token in name for token in running | set(live))
+            if files.is_leftover(name) and not in_use and _is_old(Path(parent, name)):
                 yield Path(parent, name)
-        folders[:] = [name for name in folders if not name.startswith((files.TRASH, files.TEMPORARY))]
+        folders[:] = [name for name in folders if not files.is_leftover(name)]
 
 
 def _in_flight(store: Store) -> list[Standing]:
@@ -128,7 +151,11 @@ def _is_old(path: Path, seconds: float = 3600.0) -> bool:
 
 
 def _old_attempts(sequence: Path, older_than: float, keep: int) -> Iterator[Path]:
-    for claim in attempt.every(sequence)[:-keep]:
+    try:
+        claims = attempt.every(sequence)
+    except DamagedFile:
+        return  # nobody knows whose it is, so all of it stays
+    for claim in claims[:-keep]:
         ending = claim.ending()
         if ending and time.time() - ending["finished"] > older_than and claim.output.exists():
             yield from (path for path in claim.directory.iterdir() if path.name != "exit.json")

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.core import attempt, files, job, kind, plan, process
-from holdfast.core.attempt import Census, Life
+from holdfast.core.attempt import Life
 from holdfast.core.errors import UserError
 from holdfast.core.job import Job, Task
 from holdfast.core.plan import IN_FLIGHT, REPEATABLE, Plan, Reader, Standing, State
 from holdfast.core.store import ADOPTED, Record, Store
 from holdfast.execute import sbatch, slots
 from holdfast.execute.freeze import frozen
+from holdfast.execute.stop import bury_proven
 
 PROGRAM = "supervisor.pyz"
 FOR_SCHEDULER: tuple[str, ...] = ("time", "account", "partition", "container", "mounts", "launcher")
@@ -32,9 +33,10 @@ class Executor(Protocol):
 @dataclass(frozen=True)
 class Placement:
     """Where and how a job runs; none of it is part of a key. `stop_after`: the step at which training stops and
-    saves. `gpus` and `nodes` are a stage's, GPUs on each node; `time` is H:M:S; `env` names variables to forward, their
-    values are never stored. What follows `nodes` concerns a scheduler, and means nothing on this machine; `max_time` is
-    what a stage may use in all, over as many allocations as it takes.
+    saves. `trackers`: where metrics are shown, for stages that do not say so themselves. `gpus` and `nodes` are a
+    stage's, GPUs on each node; `time` is H:M:S; `env` names variables to forward, their values are never stored. What
+    follows `nodes` concerns a scheduler, and means nothing on this machine; `max_time` is what a stage may use in all,
+    over as many allocations as it takes.
     """
 
     executor: str = "local"
@@ -44,6 +46,7 @@ class Placement:
     heartbeat: float = attempt.HEARTBEAT_SECONDS
     silence: float = attempt.SILENCE_SECONDS
     gpus: int = 0
+    trackers: tuple[str, ...] = ()
     nodes: int = 1
     time: str = ""
     account: str = ""
@@ -84,13 +87,15 @@ def submit(
     if not taken:
         return Submission(None, (), others)
     _check_gpus(taken, placement)
+    if repeated := {each.record.key for each in taken if each.state in REPEATABLE}:
+        plan.refuse_if_read(store, repeated)
     _write_stages(wanted, taken, store)
-    submitted = _take_places(_make_job(wanted, taken, store, placement), wanted, taken, store)
+    submitted = _take_places(make_job(wanted, taken, store, placement), wanted, taken, store)
     mine = {task.key for task in submitted.tasks}
     if mine:
         for each in taken:
             if each.record.key in mine:
-                _bury_proven(each, store)
+                bury_proven(store, each)
         # Not before the place is taken: until then all this may be the fresh result of another submission.
         for each in taken:
             if each.state in REPEATABLE and each.record.key in mine:
@@ -104,14 +109,6 @@ def submit(
     return Submission(
         submitted if mine else None, tuple(each for each in taken if each.record.key in mine), others + lost
     )
-
-
-def _bury_proven(standing: Standing, store: Store) -> None:
-    """Put on record what the scheduler proved, and the next supervisor, elsewhere, could not see."""
-    last = attempt.newest(store.attempts(standing.record.key))
-    proven = standing.state is State.OWED and store.scheduler is not None
-    if proven and last and last.ending() is None and attempt.judge(last, Census()).life is Life.UNKNOWN:
-        attempt.end(last, "died", standing.reason)
 
 
 def _is_doubtful(standing: Standing) -> bool:
@@ -158,7 +155,7 @@ def _rebind(store: Store, standing: Standing) -> None:
     files.point(store.binding(record.home), record.key)
 
 
-def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
+def make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
     reader = Reader(store, wanted)
     return Job(
         token=files.new_token(),
@@ -190,8 +187,9 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
     """What the supervisor must know of one stage."""
     stage = record.stage
     implementation = kind.load(stage.kind)
-    params = implementation.parse(stage.params)
+    params = implementation.parse(stage.params, record.placement)
     inputs = input_paths(record, reader)
+    around = implementation.surroundings(params)
     home = reader.store.home(record)
     command = implementation.command(params, inputs, home)
     return Task(
@@ -202,9 +200,16 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
         needs=tuple(_needs(record, reader)),
         services=tuple(service.as_dict() for service in implementation.services(params, inputs)),
         command=tuple(command) if command else None,
+        env=around.variables,
         gpus=_gpus(record, placement),
         nodes=int(record.placement.get("nodes", placement.nodes)),
         stop_after=placement.stop_after,
+        trackers=tuple(record.placement.get("trackers", placement.trackers)),
+        directory=around.directory,
+        folders=around.folders,
+        reads=around.reads,
+        progress=around.progress,
+        stop_signal=around.stop_signal,
     )
 
 

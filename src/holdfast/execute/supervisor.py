@@ -23,9 +23,10 @@ from holdfast.core import artifact, attempt, files, process
 from holdfast.core.attempt import Claim
 from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
-from holdfast.execute import allocation, continuation, diagnosis, launchers, slots
+from holdfast.execute import allocation, continuation, diagnosis, launchers, outsiders, slots
 from holdfast.execute.heartbeat import Ending, Heartbeat, Interrupted
 from holdfast.execute.services import Services
+from holdfast.execute.sidecars import Sidecars
 
 DONE, FAILED, STOPPED, HELD, NO_SLOT = 0, 1, 3, 4, 75
 TICK = 0.1
@@ -73,6 +74,7 @@ class Supervisor:
         except Held as error:
             say(f"{self.task.name}: {error}")
             return HELD
+        self.trackers = Sidecars(self.job, self.task, claim.directory, say)
         ending = self._attempt(claim, devices)
         details, ending = self._continuation(claim, ending) if self.allocation else ({}, ending)
         say(f"{self.task.name}: attempt {claim.n}: {ending.outcome} {ending.reason}".rstrip())
@@ -81,6 +83,8 @@ class Supervisor:
         except OSError as error:
             say(f"{self.task.name}: attempt {claim.n}: could not write its exit record: {error}")
             return FAILED
+        if ending.outcome != "taken over":
+            self.trackers.sync(lambda: not self.asked)
         if self.allocation and details.get("goes_on") and self._is_at_limit():
             refused = self.allocation.requeue()
             say(f"{self.task.name}: could not be requeued: {refused}")
@@ -134,6 +138,7 @@ class Supervisor:
         try:
             self._check_inputs(claim)
             files.make_directories(out)
+            outsiders.make_folders(self.task, out, claim)
             environment = self._environment(claim, out, devices)
             environment |= self._start_services(claim, beat, environment)
             return self._run_child(claim, beat, environment, out)
@@ -167,6 +172,8 @@ class Supervisor:
                 raise Interrupted("failed", f"input {need['home']} is damaged: {'; '.join(problems[:3])}")
             digests[need["home"]] = manifest.digest
         files.replace(claim.directory / "inputs.json", files.encode({"digests": digests}))
+        if changed := outsiders.changed_files(self.task, self.job.cwd):
+            raise Interrupted("failed", changed)
 
     def _end_all(self, grace: float) -> list[int]:
         """End everything of this attempt but ourselves; returns what was still running."""
@@ -194,12 +201,15 @@ class Supervisor:
         command = self.task.command or (*self.job.python, "-m", "holdfast.stages", "run", self.task.key)
         wrapped = launchers.wrap(command, self.job, self.task, self.directory / "supervisor.pyz", environment)
         self.child = self._start(wrapped, environment, claim.output)
+        self.trackers.start(environment)
         code = self._wait(self.child, claim, beat)
         if code != 0:
             self.services.check(self._exit_words)
         self.services.end()
+        self.trackers.end(code if self.task.command or code != STOPPED else 0, beat.renew)
         left = self._end_all(5.0)
-        if self.asked and code != 0:
+        if self.asked and not (code == 0 and self._is_at_limit() and not self._was_signalled()):
+            # Also after exit code 0: a program that saves and leaves when it is told to has not finished its work.
             result = _result(claim)
             outcome = "stopped" if self._is_at_limit() else "cancelled"
             return Ending(outcome, result["reason"] if result else self.asked, code)
@@ -244,7 +254,7 @@ class Supervisor:
         with open(log, "ab") as output:
             return subprocess.Popen(
                 command,
-                cwd=self.job.cwd,
+                cwd=self.task.directory or self.job.cwd,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -261,6 +271,8 @@ class Supervisor:
                 next_look = time.monotonic() + LOOK
                 self._look_for_stop()
                 self.services.check(self._exit_words)
+                self.trackers.look()
+                outsiders.note_progress(self.task, self.home, claim)
             if self.asked and stoppable:
                 self._press(child, claim)
             time.sleep(TICK)
@@ -278,8 +290,12 @@ class Supervisor:
             grace = min(grace, self.allocation.kill_wait / 2)
         elif self.allocation and self._is_at_limit():
             # It would be ended at the limit anyway: whoever cannot save on request has half of the time that is left.
-            return Patience(self.allocation.lead / 2, ask_first=False)
-        return Patience(grace, ask_first=bool(self.task.command))
+            return Patience(self.allocation.lead / 2, ask_first=False, save=outsiders.stop_signal(self.task))
+        return Patience(grace, ask_first=bool(self.task.command), save=outsiders.stop_signal(self.task))
+
+    def _was_signalled(self) -> bool:
+        """Whether the child was sent a signal, and not just the word to stop, which few programs know."""
+        return self.patience is not None and self.patience[1].taken > 1
 
     def _look_for_stop(self) -> None:
         self.asked = stop_reason(self.directory, self.task.key) or self.asked
@@ -305,17 +321,20 @@ class Patience:
     """Asks a child to end, then insists: the stop file, SIGTERM after `grace` seconds, SIGKILL five seconds later.
 
     A program that is not ours does not read the stop file: it is sent SIGTERM at once (`ask_first`) and has `grace`
-    seconds.
+    seconds. One that saves on a signal (`save`) is sent that first.
     """
 
-    def __init__(self, grace: float, *, ask_first: bool) -> None:
+    def __init__(self, grace: float, *, ask_first: bool, save: int = 0) -> None:
+        ask_first = ask_first and not save
         last_word = grace if ask_first else grace + 5.0
         self.steps: list[tuple[float, Callable[[subprocess.Popen[bytes], Claim], None]]] = [
             (0.0, lambda _, claim: (claim.directory / "stop").touch()),
+            *([(0.0, lambda child, _: _signal_group(child, save))] if save else []),
             (0.0 if ask_first else grace, lambda child, _: _signal_group(child, signal.SIGTERM)),
             (max(last_word, 5.0), lambda child, _: _signal_group(child, signal.SIGKILL)),
         ]
         self.started: float | None = None
+        self.taken = 0
 
     def press(self, child: subprocess.Popen[bytes], claim: Claim) -> None:
         """Take the steps that are due."""
@@ -323,6 +342,7 @@ class Patience:
         self.started = now if self.started is None else self.started
         while self.steps and now - self.started >= self.steps[0][0]:
             self.steps.pop(0)[1](child, claim)
+            self.taken += 1
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:

@@ -16,14 +16,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast import trackers
 from holdfast.core import config, kind
 from holdfast.core.adopt import adopt
 from holdfast.core.errors import ConfigError, unknown_key
 from holdfast.core.plan import Plan
 from holdfast.core.stage import Ref
-from holdfast.core.store import RESERVED, Record, Store
+from holdfast.core.store import RESERVED, Record, Store, is_below
 
-FIELDS = ("kind", "params", "inputs", "gpus")
+FIELDS = ("kind", "params", "inputs", "gpus", "trackers")
 NAME = re.compile(r"[\w.+%@-]{1,120}")
 
 
@@ -71,8 +72,12 @@ class _Reading:
         implementation = kind.load(entry["kind"])
         inputs = {each: self._ref(text, name, trail) for each, text in (entry.get("inputs") or {}).items()}
         stage = implementation.stage(entry.get("params") or {}, inputs)
-        placement = {"gpus": entry["gpus"]} if entry.get("gpus") else {}
+        placement = {field: entry[field] for field in ("gpus", "trackers") if entry.get(field)}
         home = implementation.home(name)
+        if not is_below(home):
+            raise ConfigError(
+                f"stage `{name}` would go to {home!r}, which is not below the root", "mend its kind's home"
+            )
         if home in RESERVED:
             raise ConfigError(
                 f"stage `{name}` would go to {home}, which is a folder of holdfast's own", "give it another name"
@@ -93,6 +98,7 @@ class _Reading:
         gpus = entry.get("gpus") or 0
         if type(gpus) is not int or gpus < 0:
             raise ConfigError(f"stage `{name}`: gpus is {gpus!r}, expected a number from 0", "write `gpus: 1`")
+        _check_trackers(entry.get("trackers", []), name)
         if not isinstance(entry.get("inputs") or {}, dict):
             raise ConfigError(
                 f"stage `{name}`: inputs is {entry['inputs']!r}, expected a mapping", "write `inputs: {name: stage}`"
@@ -111,3 +117,10 @@ class _Reading:
             error = unknown_key(supplier, list(self.stages), "plan")
             raise ConfigError(f"stage `{name}` takes `{text}`, but the {error}", error.hint)
         return Ref(self._record(supplier, trail).key, path)
+
+
+def _check_trackers(names: Any, stage: str) -> None:
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise ConfigError(f"stage `{stage}`: trackers is {names!r}, expected a list", "write `trackers: [wandb]`")
+    for each in names:
+        trackers.load(each)

@@ -10,6 +10,7 @@ from holdfast.core import process
 from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError, unknown_key
 from holdfast.core.plan import Plan, Reader, Standing
 from holdfast.core.store import Record, Store
+from holdfast.pipelines import sweeps
 
 
 class DamageWarning(UserWarning):
@@ -31,10 +32,11 @@ def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool =
         raise ConfigError(
             f"`{text}` is a stage that is already planned: {overrides[0]} cannot change it", "change the plan file"
         )
-    record = store.find(text)
+    records = records_of([text], store)
     if not trust:
-        _check_author(record, store)
-    return Plan([record])
+        for record in records:
+            _check_author(record, store)
+    return Plan(records)
 
 
 def _check_author(record: Record, store: Store) -> None:
@@ -61,8 +63,19 @@ def named(plan: Plan, name: str) -> Record:
 def standings_of(names: Sequence[str], store: Store) -> list[Standing]:
     """How the named stages stand, or all of the root, in the order in which they were planned."""
     reader = Reader(store)
-    records = [store.find(name) for name in names] if names else _all_records(store, reader)
+    records = records_of(names, store) if names else _all_records(store, reader)
     return [reader.standing(record) for record in records]
+
+
+def records_of(names: Sequence[str], store: Store) -> list[Record]:
+    """The named stages; the name of a sweep stands for all of its points."""
+    found: list[Record] = []
+    for name in names:
+        if sweeps.exists(store, name):
+            found += [member.record for member in sweeps.members(store, name)]
+        else:
+            found.append(store.find(name))
+    return found
 
 
 def _all_records(store: Store, reader: Reader) -> list[Record]:

@@ -110,8 +110,6 @@ def _parse(line: bytes) -> Row | None:
         row = json.loads(line)
     except ValueError:
         return None
-    return (
-        row
-        if isinstance(row, dict) and row.get("schema") == SCHEMA and {"id", "repeat", "timing"} <= row.keys()
-        else None
-    )
+    if not isinstance(row, dict) or row.get("schema") != SCHEMA or not {"id", "repeat", "timing"} <= row.keys():
+        return None
+    return row if "finished" in row["timing"] and ("reward" in row or "error" in row) else None

@@ -36,7 +36,7 @@ class Work:
         self.used = self._read_digests()
         self.record = self._read(key)
         self.kind: Kind = kind.load(self.record.stage.kind)
-        self.params = self.kind.parse(self.record.stage.params)
+        self.params = self.kind.parse(self.record.stage.params, self.record.placement)
 
     def _read(self, key: str) -> Record:
         record = self.store.read(key)
@@ -65,11 +65,14 @@ class Work:
 
     def finish(self) -> int:
         """Judge whether the stage is complete, and publish it if it is."""
-        still = self.kind.owed(self.params, self.out)
+        still = self.kind.judge(self.params, self.out, self.directory / "output.log")
         if still:
             self._say("failed", still)
             return 0
-        manifest = artifact.seal(self.out, self._description(), self.kind.loose)
+        # Trackers write in a home that outlives its attempts, and may do so after it was published.
+        shown = artifact.SHOWN if self.kind.exclusive else ()
+        loose = (*self.kind.loose_files(self.params), *shown)
+        manifest = artifact.seal(self.out, self._description(), loose)
         home = self.store.home(self.record)
         published = (
             artifact.publish_in_place(home, manifest)
@@ -142,7 +145,7 @@ class Work:
             "name": self.record.name,
             "attempt": self.attempt,
             "inputs": inputs,
-            "code": provenance(),
+            "code": {**provenance(), **self.kind.code(self.params)},
         }
 
 

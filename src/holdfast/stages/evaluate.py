@@ -19,6 +19,7 @@ from holdfast.core import files, kind
 from holdfast.core.errors import HoldfastError, Stopped
 from holdfast.core.kind import Kind
 from holdfast.core.service import Service
+from holdfast.environments import with_version
 from holdfast.rollouts.collection import Collection, Row, Sample, row_key
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class EvaluateParams(kind.Params):
     max_tokens: int | None = Field(None, ge=1)
     """None takes the environment's own limit."""
     engine: Literal["transformers"] = "transformers"
+    environment_version: int = kind.added(1, as_before=1)
+    """Filled in from the environment: what a reward means is part of what was done."""
     step: int | None = None
     """The checkpoint's optimizer step, for the metrics."""
 
@@ -54,6 +57,9 @@ class Evaluate(Kind):
     name = "evaluate"
     inputs = ("model",)
     Params = EvaluateParams
+
+    def fill(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return with_version(params)
 
     def home(self, name: str) -> str:
         return f"evals/{name}"

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from holdfast.core import artifact, files, kind
 from holdfast.core.errors import Stopped
 from holdfast.core.kind import Kind
+from holdfast.environments import with_version
 
 if TYPE_CHECKING:
     from holdfast.core.output import Output
@@ -35,6 +36,8 @@ class TrainParams(kind.Params):
     settings: dict[str, Any] = Field(default_factory=lambda: {"split": "train"})
     """Which of the environment's problems."""
     seed: int = 0
+    environment_version: int = kind.added(1, as_before=1)
+    """Filled in from the environment: what a reward means is part of what was done."""
     steps: int = Field(ge=1)
     """Optimizer steps in all; an absolute target."""
     save_at: tuple[int, ...] = ()
@@ -73,6 +76,9 @@ class Train(Kind):
     loose = ("logs/*", "tensorboard/*", "wandb/*")
     inputs = ("model",)
     Params = TrainParams
+
+    def fill(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
+        return with_version(params)
 
     def home(self, name: str) -> str:
         return f"training_runs/{name}"

@@ -1,0 +1,122 @@
+"""Launch a training script, or a sweep over one, on this machine or on SLURM; typed again, it goes on.
+
+KEY=VALUE, +KEY=VALUE and ~KEY reach the script as they are, wherever they stand; everything behind -- does, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.pipelines.launch.request import Request
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
+    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides for the script")
+    _add_what(parser)
+    _add_where(parser)
+    _add_how(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--script", metavar="FILE", help="the script to run (required unless the sweep names it)")
+    parser.add_argument("--config", metavar="FILE", help="its YAML config")
+    parser.add_argument("--sweep", metavar="FILE", help="a YAML file with the values to combine")
+    parser.add_argument(
+        "--jobname", metavar="NAME", help="where it goes below the root (default: the script's name without .py)"
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="what kind of program it is: plain, nemo-rl, trl, verl, or a YAML file (default: seen from the config)",
+    )
+    parser.add_argument(
+        "--env",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="set a variable, as part of what the work is; or forward one by name, never stored",
+    )
+    parser.add_argument("--new", action="store_true", help="a fresh result of the same work, under a name of its own")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nodes", type=int, metavar="N", help="nodes (default: from the config, or 1)")
+    parser.add_argument(
+        "--gpus", type=int, metavar="N", help="GPUs of each node (default: from the config, 8 on SLURM, what is here)"
+    )
+    parser.add_argument("--time", metavar="H:M:S", help="time limit on SLURM (default: 4:0:0)")
+    parser.add_argument("--account", metavar="NAME", help="SLURM account (default: $ACCOUNT)")
+    parser.add_argument("--partition", metavar="NAME", help="SLURM partition (default: batch)")
+    parser.add_argument(
+        "--container", metavar="NAME", help="a path, a registry's name, a file in $CON, or none for no container"
+    )
+    parser.add_argument("--mounts", metavar="FROM:TO", help="mounts of the container (default: /lustre:/lustre)")
+    parser.add_argument(
+        "--launcher", choices=("plain", "torchrun", "ray"), help="what starts it (default: the profile's)"
+    )
+    parser.add_argument(
+        "--setup", action="append", default=[], metavar="LINE", help="a line of shell before it on SLURM"
+    )
+    parser.add_argument("--sbatch-arg", action="append", default=[], metavar="ARG", help="one more argument for sbatch")
+    parser.add_argument(
+        "--executor", choices=("auto", "local", "slurm"), help="who runs it (default: SLURM where there is sbatch)"
+    )
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry", action="store_true", help="print plan, states, names and exact commands; change nothing"
+    )
+    parser.add_argument("--wait", action="store_true", help="stay until everything has ended, showing how far it is")
+    parser.add_argument("--max-parallel", type=int, metavar="N", help="points at a time (default: 1 on this machine)")
+    parser.add_argument(
+        "--snapshot", action="store_true", help="run a copy of the repository, so that edits do not matter"
+    )
+    parser.add_argument(
+        "--interpreter", metavar="COMMAND", help="what runs the script (default: uv run where it has uv.lock)"
+    )
+    parser.add_argument("--rerun", action="store_true", help="do complete points again; what they made is kept aside")
+    parser.add_argument("--rebuild", action="store_true", help="take what is lost, outdated or stale, too")
+    parser.add_argument("--json", action="store_true", help="print the standings as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from holdfast.cli import launch_report, progress, table
+    from holdfast.core.plan import standings
+    from holdfast.execute.scheduler import open_store
+    from holdfast.pipelines.launch import submission
+
+    store = open_store(options.root)
+    prepared = submission.prepare(
+        _request(options), store, options.executor, options.max_parallel, has_root=options.root_is_given
+    )
+    launch = prepared.launch
+    launch_report.notes(launch)
+    if options.dry:
+        return launch_report.dry(prepared, store, as_json=options.json)
+    for done in submission.submit_all(prepared, store, rerun=options.rerun, rebuild=options.rebuild):
+        table.show_submission(done, store)
+    launch_report.changed_code(prepared, store)
+    if options.wait:
+        progress.wait_for(launch.plan, store)
+    found = standings(launch.plan, store)
+    table.show(found, as_json=options.json)
+    return table.exit_code(found) if options.wait else 0
+
+
+def _request(options: argparse.Namespace) -> Request:
+    from dataclasses import fields
+
+    from holdfast.core.errors import UserError
+    from holdfast.pipelines.launch.request import Request
+
+    if options.token:
+        raise UserError(
+            f"`{options.token[0]}` is neither an option nor KEY=VALUE", f"to pass it on: -- {options.token[0]}"
+        )
+    given = {field.name: getattr(options, field.name) for field in fields(Request) if hasattr(options, field.name)}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    return Request(**{**given, **lists, "sbatch_args": tuple(options.sbatch_arg), "executor": "local"})

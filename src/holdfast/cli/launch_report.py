@@ -1,0 +1,71 @@
+"""What `holdfast launch` says: notes and reports on stderr, plans and commands on stdout."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from typing import TYPE_CHECKING
+
+from holdfast.cli import table
+from holdfast.core.plan import standings
+
+if TYPE_CHECKING:
+    from holdfast.core.store import Store
+    from holdfast.pipelines.launch.planner import Cell, Launch
+    from holdfast.pipelines.launch.submission import Prepared
+
+
+def notes(launch: Launch) -> None:
+    """What a person should know before anything runs."""
+    for note in launch.notes:
+        print(f"note: {note}", file=sys.stderr)
+    for label, kept in launch.same:
+        print(f"note: {label} is the same work as {kept}: it runs once", file=sys.stderr)
+
+
+def dry(prepared: Prepared, store: Store, *, as_json: bool) -> int:
+    """Plan, states and reasons, and what exactly would be run; nothing is written."""
+    launch = prepared.launch
+    found = standings(launch.plan, store)
+    if as_json:
+        cells = {cell.record.key: cell for cell in launch.cells}
+        rows = [{**each.as_dict(), **_as_dict(cells[each.record.key])} for each in found]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        return 0
+    table.show_plan(found, as_json=False)
+    for cell in launch.cells:
+        print(f"\n# {cell.record.name}\n{command(cell)}")
+    if prepared.placement.executor == "slurm":
+        from holdfast.pipelines.launch import submission
+
+        print("".join(f"\n# given to sbatch\n{script}" for script in submission.scripts(prepared, store)), end="")
+    return 0
+
+
+def _as_dict(cell: Cell) -> dict[str, object]:
+    params = cell.record.placement["params"]
+    needs = {"nodes": cell.nodes, "gpus": cell.gpus}
+    return {"point": cell.point, **needs, "command": params["tokens"], "variables": params["variables"]}
+
+
+def command(cell: Cell) -> str:
+    """The line that does by hand what the supervisor will do."""
+    params = cell.record.placement["params"]
+    variables = {**params["variables"], **cell.record.stage.params.get("env", {})}
+    settings = [f"{name}={value}" for name, value in variables.items()]
+    line = shlex.join(["env", *settings, *params["tokens"]])
+    return f"cd {shlex.quote(params['directory'])} && {line}"
+
+
+def changed_code(prepared: Prepared, store: Store) -> None:
+    """Finished work that other code made: said, and left alone."""
+    from holdfast.pipelines.launch import submission
+
+    found = standings(prepared.launch.plan, store)
+    changed = submission.changed_code(prepared.launch, store, found)
+    for name, words in changed[:5]:
+        print(f"note: {name} is complete, and {words}", file=sys.stderr)
+    if changed:
+        more = f" ({len(changed)} in all)" if len(changed) > 5 else ""
+        print(f"note: --rerun does it again, --new makes a fresh one beside it{more}", file=sys.stderr)

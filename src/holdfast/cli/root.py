@@ -1,0 +1,57 @@
+"""Where everything lies: `--root`, `$HOLDFAST_ROOT`, `root` of the saved config, a document's own variable,
+`./holdfast-runs`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from holdfast.core.errors import UserError
+
+DEFAULT = "holdfast-runs"
+OWN_VARIABLE = {"launch": ("LOG", "nemo-rl")}
+"""The verbs that came with a variable of their own, and the folder below it."""
+
+
+def find(given: str | None, verb: str, environ: Mapping[str, str] = os.environ) -> tuple[Path, bool]:
+    """The root, and whether somebody chose it.
+
+    A verb with a variable of its own refuses to choose between that and another root; verbs without one take whichever
+    root is there.
+
+    Raises:
+        UserError: two roots, and nobody said which.
+    """
+    if given:
+        return _path(given), True
+    found = {"HOLDFAST_ROOT": environ.get("HOLDFAST_ROOT")} if environ.get("HOLDFAST_ROOT") else {}
+    found = found or {"the saved config": _saved()}
+    roots = {where: _path(text) for where, text in found.items() if text}
+    own = _of_variables(environ)
+    if verb in OWN_VARIABLE:
+        roots |= {where: path for where, path in own.items() if where == OWN_VARIABLE[verb][0]}
+    elif not roots:
+        roots = {
+            where: path for where, path in {**own, "here": _path(DEFAULT)}.items() if (path / ".holdfast").is_dir()
+        }
+    if len(set(roots.values())) > 1:
+        told = ", ".join(f"{path} ({where})" for where, path in roots.items())
+        raise UserError(f"two roots, and nobody said which: {told}", f"say it: --root {next(iter(roots.values()))}")
+    return (next(iter(roots.values())), True) if roots else (_path(DEFAULT), False)
+
+
+def _of_variables(environ: Mapping[str, str]) -> dict[str, Path]:
+    return {name: _path(f"{environ[name]}/{folder}") for name, folder in OWN_VARIABLE.values() if environ.get(name)}
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _saved() -> str | None:
+    from holdfast.core import config
+
+    saved = config.settings().get("root")
+    return str(saved) if saved else None

@@ -1,0 +1,367 @@
+"""Plans a launch: a `command` stage for each point, its name, and the exact command line.
+
+A key holds what is run: script, config with overrides, variables. Placement holds how: tokens, directories, names.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from holdfast.core import kind
+from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError
+from holdfast.core.plan import Plan
+from holdfast.core.stage import Stage
+from holdfast.core.store import RESERVED, Record, Store
+from holdfast.execute import slots
+from holdfast.execute.choose import ClusterDefaults
+from holdfast.execute.sbatch import seconds
+from holdfast.pipelines.launch import code, intent, wandb
+from holdfast.pipelines.launch.intent import Base, Intent
+from holdfast.pipelines.launch.request import DEFAULT_TIME, Program, Request
+from holdfast.pipelines.plan_file import NAME
+from holdfast.stages.profile import MISSING, Profile, find
+from holdfast.sweeps import labels
+from holdfast.sweeps.space import Point
+
+GPUS_OF_A_CLUSTER = 8
+SECRET = re.compile(r"(?i)(token|secret|passw|credential|private|(^|_)key$|api_?key|(^|_)auth$)")
+FOLDERS = ("checkpoints", "logs", "wandb")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point, planned. `label` is its name inside the sweep, empty without one."""
+
+    record: Record
+    point: Point
+    label: str
+    nodes: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class Launch:
+    """`cells` in the order of the sweep, each work once; `same` names the points that are the same work as an earlier
+    one; `notes` are for the person who launches.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    same: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    is_sweep: bool
+    launcher: str
+    code: Mapping[str, Any]
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(cell.record for cell in self.cells)
+
+    def groups(self) -> dict[tuple[int, int], Plan]:
+        """The points by what they need: (nodes, GPUs of each)."""
+        needs = dict.fromkeys((cell.nodes, cell.gpus) for cell in self.cells)
+        return {need: Plan(cell.record for cell in self.cells if (cell.nodes, cell.gpus) == need) for need in needs}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all points of a launch share."""
+
+    request: Request
+    defaults: ClusterDefaults
+    program: Program
+    base: Base
+    profile: Profile
+    store: Store
+    environ: Mapping[str, str]
+    stamp: str
+    script: str
+    starts: tuple[str, ...]
+    code: Mapping[str, Any]
+    wandb_off: str
+    directory: Path
+    name: str
+
+    @property
+    def on_cluster(self) -> bool:
+        return self.request.executor == "slurm"
+
+
+def plan(
+    request: Request,
+    program: Program,
+    defaults: ClusterDefaults,
+    store: Store,
+    environ: Mapping[str, str],
+    stamp: str = "",
+) -> Launch:
+    """The plan of one command line. `stamp` tells a fresh result (`--new`) from the ones before.
+
+    Raises:
+        UserError: it asks for something impossible.
+    """
+    setting, notes = _setting(request, program, defaults, store, environ, stamp)
+    points: list[Point] = program.sweep.points() if program.sweep else [{}]
+    swept = _label_keys(setting)
+    cells: dict[str, Cell] = {}
+    same: list[tuple[str, str]] = []
+    for point in points:
+        found = intent.intent(setting.base, point, request.tokens, request.behind, setting.profile)
+        label = labels.label(point, swept) if program.sweep else ""
+        cell = _cell(setting, found, label, notes)
+        known = cells.setdefault(cell.record.key, cell)
+        if known is not cell:
+            same.append((label, known.label))
+    return Launch(
+        name=setting.name,
+        cells=_told_apart(cells.values()),
+        same=tuple(same),
+        notes=tuple(dict.fromkeys(notes)),
+        is_sweep=bool(program.sweep),
+        launcher=setting.profile.launcher,
+        code=setting.code,
+    )
+
+
+def _setting(
+    request: Request,
+    program: Program,
+    defaults: ClusterDefaults,
+    store: Store,
+    environ: Mapping[str, str],
+    stamp: str,
+) -> tuple[Setting, list[str]]:
+    base = intent.read_base(program.config)
+    script = Path(program.script)
+    on_cluster = request.executor == "slurm"
+    starts, note = code.interpreter(script, request.interpreter, on_cluster=on_cluster)
+    off = wandb.why_off(starts, code.lock(script), environ, sys.executable)
+    name = request.jobname or script.stem
+    name = f"{name}-{stamp}" if stamp else name
+    _check_name(name)
+    return Setting(
+        request=request,
+        defaults=defaults,
+        program=program,
+        base=base,
+        profile=intent.choose_profile(request.profile, base),
+        store=store,
+        environ=environ,
+        stamp=stamp,
+        script=code.relative(script),
+        starts=tuple(starts),
+        code=code.state(script),
+        wandb_off=off,
+        directory=_directory(request, program, store),
+        name=f"{name}_sweep" if program.sweep else name,
+    ), [each for each in (note, f"W&B is off: {off}" if off else "") if each]
+
+
+def _directory(request: Request, program: Program, store: Store) -> Path:
+    """Where the script runs: here, or the same place in a copy of the repository.
+
+    Raises:
+        UserError: script or config would not be in the copy.
+    """
+    here = Path.cwd()
+    if not request.snapshot:
+        return here
+    copy = code.Snapshot.of(code.top_of(here))
+    for path in (program.script, program.config):
+        if path and not copy.holds(Path(path)):
+            raise UserError(
+                f"{path} is not in a snapshot of {copy.top}: git ignores it, it is outside, or the path is absolute",
+                "let git know it, or launch without --snapshot",
+            )
+    folder = copy.folder(store) if request.dry else copy.make(store)
+    return folder / here.resolve().relative_to(copy.top)
+
+
+def _check_name(name: str) -> None:
+    if not NAME.fullmatch(name) or name.startswith(".") or len(name.encode()) > labels.LONGEST:
+        raise UserError(f"job name {name!r} cannot be a directory's name", "use letters, digits and . _ + % @ -")
+    if name in RESERVED:
+        raise UserError(f"job name {name!r} is a folder of holdfast's own", "choose another one with --jobname")
+
+
+def _label_keys(setting: Setting) -> list[str]:
+    """The keys that name a point: those with a list of values, unless the command line set them."""
+    sweep = setting.program.sweep
+    if sweep is None:
+        return []
+    by_hand = {intent.key_of(token) for token in setting.request.forwarded if intent.is_override(token)}
+    keys = [key for axis in sweep.axes for key in axis if intent.key_of(key) not in by_hand]
+    return keys or [key for key in sweep.swept if intent.key_of(key) not in by_hand] or sweep.swept
+
+
+def _told_apart(cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    """Two points with one label (`1` and `"1"`) get their key's beginning."""
+    found = list(cells)
+    homes = [cell.record.home for cell in found]
+    return tuple(_suffixed(cell) if homes.count(cell.record.home) > 1 else cell for cell in found)
+
+
+def _suffixed(cell: Cell) -> Cell:
+    end = f"-{cell.record.key[:6]}"
+    record = replace(cell.record, name=cell.record.name + end, home=cell.record.home + end)
+    return replace(cell, record=record, label=cell.label + end)
+
+
+def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell:
+    stage = _stage(setting, found)
+    nodes, gpus = _resources(setting, found, notes)
+    wanted = f"{setting.name}/{label}" if label else setting.name
+    home = _home(setting, stage, wanted, notes)
+    placement = {
+        "params": _how(setting, found, home, nodes, gpus),
+        "gpus": gpus,
+        "nodes": nodes,
+        "point": {intent.key_of(key): value for key, value in found.point.items()},
+    }
+    return Cell(Record(stage, home, home, placement), found.point, label, nodes, gpus)
+
+
+def _stage(setting: Setting, found: Intent) -> Stage:
+    """What the work is. Without a config the tokens count as they are."""
+    plain = [token for token in setting.request.forwarded if found.counted is None or not intent.is_override(token)]
+    swept = sorted(f"{key}={text}" for key, text in found.overrides) if found.counted is None else []
+    params: dict[str, Any] = {
+        "command": [setting.script, *swept, *plain],
+        "config": found.counted,
+        "env": _stored_variables(setting.request.env, setting.environ),
+        "again": setting.stamp,
+    }
+    return kind.load("command").stage(params)
+
+
+def _stored_variables(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    stored = {}
+    for each in given:
+        name, sign, value = each.partition("=")
+        if not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UserError(
+                f"--env {each.partition('=')[0]!r} names no variable", "write --env NAME or --env NAME=VALUE"
+            )
+        if sign and SECRET.search(name):
+            raise UserError(
+                f"--env {name}=... looks like a secret, and its value would be stored",
+                f"export it and forward it by name: --env {name}",
+            )
+        if sign:
+            stored[name] = value
+        elif name not in environ:
+            raise UserError(f"--env {name} forwards a variable that is not set", f"export {name}=...")
+    return stored
+
+
+def _resources(setting: Setting, found: Intent, notes: list[str]) -> tuple[int, int]:
+    """Nodes, and GPUs of each: flag, config, what a cluster's nodes have, what is present."""
+    request, keys = setting.request, setting.profile.resources
+    nodes = request.nodes or intent.number_at(found.merged, keys.nodes, "--nodes N") or 1
+    gpus = request.gpus
+    if gpus is None:
+        gpus = intent.number_at(found.merged, keys.gpus, "--gpus N")
+    if setting.on_cluster:
+        default = setting.defaults.gpus
+        usual = GPUS_OF_A_CLUSTER if default is None else default
+        return nodes, usual if gpus is None else gpus
+    if nodes > 1:
+        notes.append(f"this machine is one node, {nodes} are asked for: running on 1")
+    return 1, len(slots.devices()) if gpus is None else gpus
+
+
+def _home(setting: Setting, stage: Stage, wanted: str, notes: list[str]) -> str:
+    """Where the work is, or will be: known work stays where it is, and a default name makes way for other work.
+
+    Raises:
+        NameTaken: the name that was asked for belongs to other work.
+    """
+    store = setting.store
+    try:
+        known = store.read(stage.key).home
+    except (FileNotFoundError, DamagedFile, UnreadableFile):
+        known = None
+    if known is not None:
+        if known != wanted and setting.request.jobname:
+            notes.append(f"`{wanted}` is the same work as `{known}`: it is at {store.root / known}")
+        return known
+    owner = store.owner(wanted)
+    taken = owner is not None and not store.tombstone(owner).exists()
+    foreign = owner is None and os.path.lexists(store.root / wanted)
+    if not taken and not foreign:
+        return wanted
+    if not setting.request.jobname:
+        other = f"{wanted}-{stage.key[:6]}"
+        notes.append(f"`{wanted}` holds other work: this is `{other}`")
+        return other
+    if owner:
+        raise store.taken(Record(stage, wanted, wanted), owner)
+    return wanted  # `store.write` says what is in the way
+
+
+def _how(setting: Setting, found: Intent, home: str, nodes: int, gpus: int) -> dict[str, Any]:
+    """The placed params of the stage: how this attempt at the work is run."""
+    path = setting.store.root / home
+    words = _words(setting, home, path, nodes, gpus)
+    injected = _injected(setting.profile, found, words)
+    swept = [setting.profile.override.format(key=key, value=text) for key, text in found.overrides]
+    chosen = ["--config", setting.program.config] if setting.program.config else []
+    done = setting.profile.done_when
+    group = setting.name if setting.program.sweep else None
+    names = wandb.variables(home, group, str(path), setting.wandb_off)
+    own = {"HOLDFAST_CHECKPOINTS": str(path / "checkpoints"), "HOLDFAST_LOGS": str(path / "logs")}
+    return {
+        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *setting.request.forwarded],
+        "directory": str(setting.directory),
+        "variables": {**{name: value for name, value in names.items() if name not in setting.environ}, **own},
+        "reads": dict(setting.base.reads),
+        "folders": list(FOLDERS),
+        "profile": setting.profile.model_dump(mode="json"),
+        "total_steps": intent.number_at(found.merged, done.steps),
+        "total_epochs": intent.number_at(found.merged, done.epochs),
+        "code": dict(setting.code),
+    }
+
+
+def _words(setting: Setting, home: str, path: Path, nodes: int, gpus: int) -> dict[str, str]:
+    """What a profile's injected values may name; what is empty is not injected."""
+    limit = seconds(setting.request.time or setting.defaults.time or DEFAULT_TIME) if setting.on_cluster else 0
+    return {
+        "home": str(path),
+        "name": home,
+        "group": setting.name if setting.program.sweep else "",
+        "nodes": str(nodes),
+        "gpus": str(gpus),
+        "wandb": "false" if setting.wandb_off else "true",
+        "must_save_by": _must_save_by(limit) if limit else "",
+    }
+
+
+def _must_save_by(limit: int) -> str:
+    """D:H:M:S: a tenth of the time before the limit, two to fifteen minutes, is left for saving."""
+    left = max(limit - min(900, max(120, limit // 10)), 60)
+    return f"{left // 86400:02d}:{left // 3600 % 24:02d}:{left // 60 % 60:02d}:{left % 60:02d}"
+
+
+def _injected(profile: Profile, found: Intent, words: Mapping[str, str]) -> list[str]:
+    """Overrides that tell the script its directories and names, where its config has the key and the user set none."""
+    tokens = []
+    for key, template in profile.inject.items():
+        present = find(found.merged or {}, key) is not MISSING
+        by_user = any(each == key or key.startswith(f"{each}.") for each in found.set_by_user)
+        try:
+            value = template.format(**words)
+        except (KeyError, IndexError, ValueError) as error:
+            raise ConfigError(
+                f"profile {profile.name}: inject has {template!r} for {key}, which names {error}",
+                f"words in braces: {', '.join(words)}",
+            ) from None
+        if present and not by_user and value and str(find(found.merged or {}, key)) != value:
+            tokens.append(profile.override.format(key=key, value=value))
+    return tokens

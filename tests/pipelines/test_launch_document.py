@@ -1,0 +1,120 @@
+"""Every command of the launcher's document, typed as it stands there (`python xp/launcher.py` is `holdfast launch`), on
+this machine, with the files that it names.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.launches import copy_examples, launch, planned
+from tests.runs import ENTRY, environment, hold
+
+COMMANDS: list[tuple[str, str, int]] = [
+    (
+        "basic",
+        "--script examples/train_grpo.py --config examples/configs/grpo.yaml",
+        1,
+    ),
+    (
+        "multi-node",
+        '--script examples/train_grpo.py --config examples/configs/grpo.yaml --nodes 4 --time "8:0:0"',
+        1,
+    ),
+    (
+        "custom parameters",
+        "--script examples/train_grpo.py --config examples/configs/grpo.yaml "
+        "model.model_name=meta-llama/Llama-3.2-7B grpo.kl_penalty=0.02 optim.lr=5e-6",
+        1,
+    ),
+    (
+        "additional parameters",
+        "--script examples/train_grpo.py model.model_name=custom_model grpo.num_episodes=1000 "
+        "logger.wandb.project=my_project",
+        1,
+    ),
+    (
+        "example 1",
+        "--script examples/train_grpo.py --config examples/configs/grpo.yaml --nodes 2 "
+        '--time "6:0:0" --jobname grpo_llama_7b model.model_name=meta-llama/Llama-3.2-7B',
+        1,
+    ),
+    ("example 2", "--sweep sweep_lr.yaml --nodes 2", 8),
+    ("example 3", '--sweep sweep_models.yaml --time "12:0:0" --jobname model_comparison', 6),
+    (
+        "example 5",
+        "--script examples/train_ppo.py --config examples/configs/ppo.yaml --nodes 4 "
+        '--time "10:0:0" --jobname ppo_large_model model.model_name=meta-llama/Llama-3.2-8B ppo.epochs=4 '
+        "ppo.learning_rate=3e-6 logger.wandb.project=ppo_experiments",
+        1,
+    ),
+    (
+        "example 6",
+        "--script examples/train_grpo.py --jobname custom_experiment logger.wandb.project=my_research "
+        'logger.wandb.group=grpo_experiments logger.wandb.tags=\'["experiment1", "baseline"]\'',
+        1,
+    ),
+    pytest.param("the sweep", "--sweep grpo_sweep.yaml", 54, marks=pytest.mark.slow),  # type: ignore[list-item]  # one row
+]
+
+
+@pytest.mark.parametrize(("name", "line", "points"), COMMANDS)
+def test_command_of_the_document_runs_to_its_end(name: str, line: str, points: int, tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    launch(root, *shlex.split(line), "--max-parallel", "2")
+    found = json.loads(hold(root, "status", "--json", code=0).stdout)
+    assert len(found) == points
+    for each in found:
+        home = root / each["home"]
+        assert {"checkpoints", "logs", "wandb", "metrics.jsonl"} <= {entry.name for entry in home.iterdir()}
+        assert json.loads((home / "checkpoints" / "step_30" / "training_info.json").read_text())["total_steps"] == 30
+
+
+def test_a_dry_run_prints_the_exact_command_and_writes_nothing(tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    line = (
+        "launch --dry --script examples/train_grpo.py --config examples/configs/grpo.yaml "
+        "model.model_name=meta-llama/Llama-3.2-7B --executor local"
+    )
+    done = hold(root, *shlex.split(line), code=0)
+    assert "examples/train_grpo.py --config examples/configs/grpo.yaml" in done.stdout
+    assert done.stdout.rstrip().endswith("model.model_name=meta-llama/Llama-3.2-7B")
+    assert "owed        never started" in done.stdout or "owed" in done.stdout
+    assert not root.exists()
+
+
+def test_jobs_are_named_after_the_script_or_by_hand(tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    script = ["--script", "examples/train_grpo.py", "--config", "examples/configs/grpo.yaml"]
+    assert [each["home"] for each in planned(root, *script)] == ["train_grpo"]
+    assert [each["home"] for each in planned(root, *script, "--jobname", "mine")] == ["mine"]
+    homes = [each["home"] for each in planned(root, "--sweep", "sweep_lr.yaml", "--jobname", "mine")]
+    assert homes[0] == "mine_sweep/lr-1e-6+kl_penalty-0.01" and len(set(homes)) == 8
+
+
+def test_numbers_of_a_sweep_are_numbers_and_not_words(tmp_path: Path) -> None:
+    found = planned(copy_examples(tmp_path), "--sweep", "grpo_sweep.yaml")
+    assert {each["point"]["optim.lr"] for each in found} == {1e-6, 5e-6, 1e-5}
+
+
+def test_the_log_directory_of_the_document_is_the_root(tmp_path: Path) -> None:
+    copy_examples(tmp_path)
+    command = [
+        sys.executable,
+        "-c",
+        ENTRY,
+        "launch",
+        "--executor",
+        "local",
+        "--wait",
+        "--script",
+        "examples/train_grpo.py",
+    ]
+    variables = environment(LOG=str(tmp_path / "log"))
+    subprocess.run(command, cwd=tmp_path, env=variables, check=True, capture_output=True)
+    home = tmp_path / "log" / "nemo-rl" / "train_grpo"
+    assert (home / "checkpoints").is_dir() and (home / "logs").is_dir() and (home / "wandb").is_dir()
