@@ -169,11 +169,16 @@ def test_rerun_keeps_the_old_result_aside(tmp_path: Path) -> None:
 
 def test_two_who_rerun_the_same_at_once_set_nothing_fresh_aside(tmp_path: Path) -> None:
     root = tmp_path / "root"
-    plan = write_plan(tmp_path / "plan.yaml", {"work": shell("sleep 0.2; date +%N > {out}/x")})
+    go = tmp_path / "go"
+    go.touch()
+    waits = shell(f"until [ -e {go} ]; do sleep 0.1; done; date +%N > {{out}}/x")
+    plan = write_plan(tmp_path / "plan.yaml", {"work": waits})
     hold(root, "run", str(plan), "--wait", code=0)
-    people = [start(root, "run", str(plan), "--wait", "--rerun", "work") for _ in range(8)]
+    go.unlink()
+    people = [start(root, "run", str(plan), "--rerun", "work") for _ in range(8)]
     for person in people:
         person.communicate(timeout=60)
+    go.touch()
     wait_until(lambda: status(root, "work")["state"] == "complete")
     assert len(claims(root, "work")) == 2
     assert len(list(root.glob("work.old-*"))) == 1

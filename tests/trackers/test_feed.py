@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.runs import claims, environment, hold, key_of, status, submit, wait_until, write_plan
+from tests.runs import claims, environment, hold, key_of, processes_of, status, submit, wait_until, write_plan
 from tests.trackers.reading import logged, stage
 
 from holdfast.core.store import Store
@@ -53,6 +53,7 @@ def test_a_broken_tracker_never_fails_the_work_and_is_named_in_the_log_of_the_jo
     (log,) = root.glob(".holdfast/jobs/*/runner.log")
     assert f"run: tracker {FAKE} ended: " in log.read_text()
     assert claims(root, "run")[-1].n == 1
+    wait_until(lambda: not processes_of(root))
     assert hold(root, "track", "run", code=0).stdout
     assert sent(root) == list(range(1, 31))
     assert "nothing was missing" in hold(root, "track", "run", code=0).stdout
@@ -67,6 +68,7 @@ def test_a_tracker_that_hangs_holds_nobody_up_for_long(tmp_path: Path) -> None:
     wait_until(lambda: list(root.glob(".holdfast/jobs/*/ended.json")))
     (log,) = root.glob(".holdfast/jobs/*/runner.log")
     assert "needed more than 15 s" in log.read_text()
+    wait_until(lambda: not processes_of(root))
     hold(root, "track", "run", code=0)
     assert sent(root) == [1, 2, 3, 4, 5]
 
