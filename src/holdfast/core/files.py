@@ -15,7 +15,6 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -182,15 +181,6 @@ def sync_filesystem(path: Path) -> None:
             os.close(fd)
     else:
         os.sync()
-
-
-def directories_to(path: Path, root: Path) -> Iterable[Path]:
-    """`path` and the directories above it up to `root`, innermost first."""
-    while True:
-        yield path
-        if path == root or path == path.parent:
-            return
-        path = path.parent
 
 
 def make_directories(path: Path) -> None:

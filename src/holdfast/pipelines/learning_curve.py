@@ -98,19 +98,6 @@ def _interval(estimate: Estimate, sign: str = "") -> str:
     return f"{estimate.low:{sign}.3f} to {estimate.high:{sign}.3f}"
 
 
-def as_rows(curve: Curve) -> list[dict[str, Any]]:
-    """The table as data."""
-    return [
-        {
-            "run": point.run,
-            "step": point.step,
-            "accuracy": point.accuracy._asdict(),
-            "gain": point.gain._asdict() if point.gain else None,
-        }
-        for point in curve.points
-    ]
-
-
 def draw(curve: Curve, path: Path, title: str, marks: Mapping[int, str]) -> None:
     """Write the figure as PNG, atomically: accuracy over steps, a line and its 95% band for each run.
 

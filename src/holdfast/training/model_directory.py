@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from holdfast.core import files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -18,11 +19,4 @@ def write_model(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTo
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     for path in directory.glob("*.safetensors"):
-        # safetensors creates its files with mode 0600, whatever the umask.
-        path.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    umask = os.umask(0o022)
-    os.umask(umask)
-    return umask
+        files.apply_umask(path)
