@@ -68,8 +68,8 @@ def test_an_array_past_the_limit_is_refused(cluster: Cluster) -> None:
 
 def test_a_requeued_job_runs_again_under_its_id(cluster: Cluster, tmp_path: Path) -> None:
     script = f"""echo "$SLURM_JOB_ID ${{SLURM_RESTART_COUNT:-0}}" >> {tmp_path}/runs
-        test -n "$SLURM_RESTART_COUNT" || scontrol requeue "$SLURM_JOB_ID"
-        sleep 0.2; echo end >> {tmp_path}/runs"""
+        test -n "$SLURM_RESTART_COUNT" || {{ scontrol requeue "$SLURM_JOB_ID"; exec sleep 600; }}
+        echo end >> {tmp_path}/runs"""
     job = submit(cluster, script)
     assert wait_for_lines(tmp_path / "runs", 3) == [f"{job} 0", f"{job} 1", "end"]
     assert cluster.wait_for(job, "COMPLETED") == ["COMPLETED"]
