@@ -139,19 +139,8 @@ def test_two_roots_are_refused_and_listed(tmp_path: Path) -> None:
 
 
 def test_auto_is_local_where_there_is_no_slurm_and_inside_an_allocation(tmp_path: Path) -> None:
-    def settled(path: Path, **variables: str) -> str:
-        script = "from holdfast.execute.choose import settle_name; print(settle_name('auto'))"
-        kept = {name: value for name, value in environment(**variables).items() if not name.startswith("SLURM_")}
-        command = [sys.executable, "-c", script]
-        done = subprocess.run(command, env={**kept, "PATH": str(path), **variables}, capture_output=True, text=True)
-        return done.stdout.strip() or done.stderr
+    from holdfast.execute.choose import settle_name
 
-    cluster, nothing = tmp_path / "cluster", tmp_path / "nothing"
-    nothing.mkdir()
-    cluster.mkdir()
-    for name in ("sbatch", "scontrol"):
-        (cluster / name).write_text("#!/bin/sh\nexit 0\n")
-        (cluster / name).chmod(0o755)
-    assert settled(nothing) == "local"
-    assert settled(cluster) == "slurm"
-    assert settled(cluster, SLURM_JOB_ID="7") == "local"
+    assert settle_name("auto", {"SLURM_JOB_ID": "7"}) == "local"
+    assert settle_name("local", {}) == "local"
+    assert settle_name("auto", {"PATH": ""}) == "local"

@@ -38,7 +38,7 @@ class Site:
         self.directory = directory
         self.cluster = cluster
         self.root = directory / "root"
-        (directory / "holdfast.yaml").write_text("executor: slurm\nslurm: {poll_seconds: 0.5}\n")
+        (directory / "holdfast.yaml").write_text("slurm: {executor: slurm, poll_seconds: 0.5}\n")
 
     def run(self, stages: dict[str, Any], *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
         plan = write_plan(self.directory / "plan.yaml", stages)

@@ -29,7 +29,7 @@ class Site:
         self.fake = Fake(directory / "slurm")
         self.root = directory / "root"
         self.directory = directory
-        (directory / "holdfast.yaml").write_text("executor: slurm\n")
+        (directory / "holdfast.yaml").write_text("slurm: {executor: slurm}\n")
 
     def plan(self, **stages: Any) -> str:
         return str(write_plan(self.directory / "plan.yaml", stages))

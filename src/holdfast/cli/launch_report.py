@@ -36,6 +36,10 @@ def dry(prepared: Prepared, store: Store, *, as_json: bool) -> int:
     table.show_plan(found, as_json=False)
     for cell in launch.cells:
         print(f"\n# {cell.record.name}\n{command(cell)}")
+    if prepared.placement.executor == "slurm":
+        from holdfast.pipelines.launch import submission
+
+        print("".join(f"\n# given to sbatch\n{script}" for script in submission.scripts(prepared, store)), end="")
     return 0
 
 

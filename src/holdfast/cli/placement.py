@@ -12,21 +12,19 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "where and how", "Saved defaults: `slurm:` in holdfast.yaml, for example {account: me}"
-    )
+    group = parser.add_argument_group("where and how", "Saved defaults: the section slurm of holdfast.yaml")
     group.add_argument(
         "--executor",
         choices=("auto", "local", "slurm"),
-        help="default: `executor` of the saved config, otherwise auto: local inside an allocation or without SLURM",
+        help="who runs it (default: auto, SLURM where there is one)",
     )
     group.add_argument(
         "--max-parallel",
         type=positive,
         metavar="N",
-        help="at a time (default: 1 here, on SLURM what it allows)",
+        help="at a time (default: 1 on this machine, on SLURM what it allows)",
     )
-    group.add_argument("--nodes", type=int, metavar="N", help="nodes of each job")
+    group.add_argument("--nodes", type=positive, metavar="N", help="nodes of each job")
     group.add_argument("--gpus", type=int, metavar="N", help="GPUs of each job, on each node")
     group.add_argument(
         "--time", metavar="H:M:S", help="limit of one allocation; work that was saved goes on in another"
@@ -53,7 +51,6 @@ def read(options: argparse.Namespace, **more: object) -> tuple[Executor, Placeme
     Raises:
         UserError: they contradict what there is.
     """
-    from holdfast.core import config
     from holdfast.execute import choose
 
     names: tuple[str, ...] = (
@@ -69,6 +66,6 @@ def read(options: argparse.Namespace, **more: object) -> tuple[Executor, Placeme
     )
     names += ("launcher", "setup", "sbatch_args", "env")
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
-    settings = config.settings()
-    name = options.executor or str(settings.get("executor") or "auto")
-    return choose.choose_executor(name, choose.place(settings, {**given, **more}))
+    defaults = choose.cluster_defaults()
+    executor = choose.settle_name(options.executor or defaults.executor)
+    return choose.choose_executor(executor), choose.place(defaults, executor, {**given, **more})

@@ -21,10 +21,10 @@ def run(options: argparse.Namespace) -> int:
     import os
     import sys
 
-    from holdfast.core.store import Store
+    from holdfast.execute.scheduler import open_store
     from holdfast.trackers import show
 
-    store = Store(options.root)
+    store = open_store(options.root)
     codes = [0]
     for record in [store.find(name) for name in options.name]:
         for result in show.send(store, record, options.tracker, os.environ, again=options.again):

@@ -19,6 +19,8 @@ from holdfast.core.errors import ConfigError, unknown_key
 
 DEFAULTS = "defaults"
 REPLACES = "_override_"
+SAVED = ("root", "slurm")
+"""What a saved config may hold."""
 
 
 def load(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -199,12 +201,20 @@ def _interpolates(value: Any) -> bool:
 
 
 def settings() -> dict[str, Any]:
-    """The saved config: the user's, with `./holdfast.yaml` over it."""
+    """The saved config: the user's, with `./holdfast.yaml` over it.
+
+    Raises:
+        ConfigError: one of them cannot be read, or has a section that nothing reads.
+    """
     import os
 
     user = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "holdfast" / "config.yaml"
-    found = [read(path) for path in (user, Path("holdfast.yaml")) if path.is_file()]
     merged: dict[str, Any] = {}
-    for each in found:
-        merged = merge(merged, each)
+    for path in (user, Path("holdfast.yaml")):
+        if path.is_file():
+            found = read(path)
+            for key in found:
+                if key not in SAVED:
+                    raise unknown_key(str(key), SAVED, str(path))
+            merged = merge(merged, found)
     return merged

@@ -1,26 +1,64 @@
-"""Chooses who runs jobs: this machine, or SLURM."""
+"""Chooses who runs jobs, this machine or SLURM, and reads the saved defaults of a cluster."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any
+from dataclasses import fields
+from typing import Any, Literal
 
-from holdfast.core.errors import ConfigError, UserError, unknown_key
+from holdfast.core import config
+from holdfast.core.errors import UserError
+from holdfast.core.job import LEAD_SECONDS
+from holdfast.core.schema import Schema, validate
 from holdfast.execute import slurm_commands
 from holdfast.execute.local import LocalExecutor
 from holdfast.execute.slurm import SlurmExecutor
 from holdfast.execute.submit import Executor, Placement
 
 NAMES = ("auto", "local", "slurm")
-NOT_SAVED = {"executor", "stop_after", "heartbeat", "silence"}
-SAVED = tuple(field.name for field in fields(Placement) if field.name not in NOT_SAVED)
-OTHERS = ("poll_seconds", "containers")
+
+
+class ClusterDefaults(Schema):
+    """The section `slurm:` of the saved config."""
+
+    executor: Literal["auto", "local", "slurm"] = "auto"
+    account: str | None = None
+    partition: str | None = None
+    containers: str | None = None
+    """The directory of containers, as `$CON`."""
+    container: str | None = None
+    mounts: str | None = None
+    time: str | None = None
+    max_time: str | None = None
+    """What one stage may use in all, over as many allocations as it takes."""
+    lead: float = LEAD_SECONDS
+    """Seconds between the warning and the time limit: what saving may take, and a minute."""
+    nodes: int | None = None
+    gpus: int | None = None
+    launcher: Literal["plain", "torchrun", "ray"] | None = None
+    max_parallel: int | None = None
+    setup: tuple[str, ...] = ()
+    sbatch_args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    """Names of variables that jobs get; their values are never stored."""
+    poll_seconds: float | None = None
+    """How often a command that watches asks SLURM, at most."""
+
+
+def cluster_defaults() -> ClusterDefaults:
+    """Those of `./holdfast.yaml` over those of the user.
+
+    Raises:
+        ConfigError: they say something impossible.
+    """
+    return validate(ClusterDefaults, config.settings().get("slurm") or {}, "section slurm of the saved config")
 
 
 def settle_name(name: str, environ: Mapping[str, str] = os.environ) -> str:
-    """`local` or `slurm`; `auto` is this machine inside an allocation, or where there is no SLURM.
+    """`local` or `slurm`; `auto` is local inside an allocation and where there is no SLURM.
+
+    A controller that cannot be reached is an error later on, never a reason to run here.
 
     Raises:
         UserError: there is no such executor.
@@ -29,48 +67,26 @@ def settle_name(name: str, environ: Mapping[str, str] = os.environ) -> str:
         raise UserError(f"there is no executor `{name}`", f"executors: {', '.join(NAMES)}")
     if name != "auto":
         return name
-    return "local" if environ.get("SLURM_JOB_ID") or not slurm_commands.is_here() else "slurm"
+    return "local" if "SLURM_JOB_ID" in environ or not slurm_commands.is_here(environ) else "slurm"
 
 
-def choose_executor(name: str, placement: Placement) -> tuple[Executor, Placement]:
-    """The executor of this name, and the placement as it is there. `auto` is this machine inside an allocation, or
-    where there is no SLURM; a controller that does not answer is an error, never a reason to run something here.
-
-    Raises:
-        UserError: there is no such executor, or SLURM is wanted and does not answer.
-    """
-    if settle_name(name) == "slurm":
-        return SlurmExecutor(), replace(placement, executor="slurm")
-    return LocalExecutor(), replace(placement, executor="local", max_parallel=placement.max_parallel or 1)
-
-
-def place(settings: Mapping[str, Any], given: Mapping[str, Any]) -> Placement:
-    """A placement: what was `given`, over the `slurm:` section of the saved config, over our defaults.
+def choose_executor(name: str, environ: Mapping[str, str] = os.environ) -> Executor:
+    """The executor of this name.
 
     Raises:
-        ConfigError: the saved config says something that no placement has.
+        UserError: SLURM is wanted, and is not here or does not answer.
     """
-    saved = settings.get("slurm") or {}
-    if not isinstance(saved, Mapping):
-        raise ConfigError(
-            f"`slurm` in the saved config is {saved!r}, expected a mapping", "write `slurm: {account: ...}`"
-        )
-    for key in saved:
-        if key not in (*SAVED, *OTHERS):
-            raise unknown_key(str(key), [*SAVED, *OTHERS], "slurm: in the saved config")
-    wanted = {"max_parallel": 0, **{name: saved[name] for name in SAVED if name in saved}, **given}
-    return Placement(**{name: _typed(name, value) for name, value in wanted.items()})
+    return LocalExecutor() if settle_name(name, environ) == "local" else SlurmExecutor()
 
 
-def _typed(name: str, value: Any) -> Any:
-    """YAML reads `4:00:00` as it stands and `90` as a number; lists are ours to freeze."""
-    default = getattr(Placement, name, None)
-    if isinstance(default, tuple):
-        if isinstance(value, str) or not all(isinstance(each, str) for each in value):
-            raise ConfigError(f"{name} is {value!r}, expected a list of strings", f"write `{name}: [...]`")
-        return tuple(value)
-    if isinstance(default, str) and not isinstance(value, str):
-        return str(value)
-    if type(default) in (int, float) and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise ConfigError(f"{name} is {value!r}, expected a number", f"write `{name}: 1`")
-    return value
+def place(defaults: ClusterDefaults, executor: str, given: Mapping[str, Any]) -> Placement:
+    """A placement for the settled `executor`: what was `given`, over the saved defaults, over ours."""
+    names = {field.name for field in fields(Placement)}
+    saved = {name: value for name, value in defaults if name in names and value is not None}
+    at_once = given.get("max_parallel") or defaults.max_parallel or default_parallel(executor)
+    return Placement(**{**saved, **given, "executor": executor, "max_parallel": at_once})
+
+
+def default_parallel(executor: str) -> int:
+    """Stages at a time: one on this machine, as many as SLURM allows (0) there."""
+    return 0 if executor == "slurm" else 1

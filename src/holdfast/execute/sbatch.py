@@ -148,7 +148,7 @@ def seconds(text: str) -> int:
     """
     match = TIME.fullmatch(text)
     if match is None:
-        raise UserError(f"time limit is {text!r}, which is no time", "write hours:minutes:seconds, for example 4:00:00")
+        raise UserError(f"--time is {text!r}, which is no time", "write hours:minutes:seconds, for example 4:00:00")
     days, *parts = match.groups()
     values = [int(part) for part in parts if part is not None]
     if days is not None:

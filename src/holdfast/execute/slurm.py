@@ -61,11 +61,6 @@ class SlurmExecutor:
             write_script(array, job, directory, self.site)
         self._submit_all(divided, job, store, environ)
 
-    def preview(self, directory: Path, job: Job) -> list[str]:
-        """The scripts that `start` would submit, as they would be; nothing is written."""
-        divided = arrays.divide(job.tasks, self.site.largest_array)
-        return [sbatch.render(array, job, directory, PROGRAM, self.site) for array in divided]
-
     def _submit_all(self, divided: list[Array], job: Job, store: Store, environ: Mapping[str, str]) -> None:
         ids: dict[int, str] = {}
         try:
@@ -116,6 +111,12 @@ class SlurmExecutor:
                 kept.append(task)
                 outside.update({key: name for key, name in names.items() if name})
         return kept, outside
+
+
+def preview(job: Job, directory: Path, site: Site) -> list[str]:
+    """The scripts that would be submitted for a job; nothing is written, nobody asked."""
+    divided = arrays.divide(job.tasks, site.largest_array)
+    return [sbatch.render(array, job, directory, PROGRAM, site) for array in divided]
 
 
 def _id(said: str) -> str:

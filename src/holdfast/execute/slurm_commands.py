@@ -125,10 +125,10 @@ def is_here(environ: Mapping[str, str] = os.environ) -> bool:
 
     A controller that does not answer is no reason to say no.
     """
-    if shutil.which("sbatch") is None:
+    if shutil.which("sbatch", path=environ.get("PATH", os.defpath)) is None:
         return False
     try:
-        call(["scontrol", "show", "config"])
+        call(["scontrol", "show", "config"], environ)
     except SlurmError as error:
         return not NO_CONFIG.search(str(error)) or bool(environ.get("SLURM_CONF"))
     return True

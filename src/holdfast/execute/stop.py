@@ -16,18 +16,19 @@ from holdfast.core.store import Record, Store
 
 
 def cancel(store: Store, found: Sequence[Standing]) -> None:
-    """Ask whoever runs these stages, or is going to, to stop, and end what a dead supervisor of one left running.
+    """Ask whoever runs these stages, or is going to, to stop, and end what a dead supervisor of one left running. What
+    is not in flight otherwise is left as it is.
 
     Whoever runs one sees the word within a second, and saves. What waits at a scheduler is taken out of its queue; what
-    runs there is ended by it if it was asked before. What is not in flight otherwise is left as it is.
+    runs there is ended by it if it was asked before.
 
     Raises:
         UserError: the scheduler did not take the request; the word to stop stands.
     """
-    for each in found:
-        if each.state is State.OWED:
-            _bury(store, each.record)
     reason = f"cancelled by {process.current().user}"
+    for each in found:
+        if each.state is State.OWED and not bury_proven(store, each):
+            _bury(store, each.record)
     flying = [(each, store.job(each.claim.job)) for each in found if each.state in IN_FLIGHT and each.claim]
     again = {each.record.key for each, where in flying if job.stop_reason(where, each.record.key)}
     for each, where in flying:
@@ -46,6 +47,17 @@ def _give_back(store: Store, key: str, reason: str) -> None:
     last = attempt.newest(store.attempts(key))
     if place and not (last and last.job == place.job):
         attempt.end(place, "dropped", f"not started: {reason}")
+
+
+def bury_proven(store: Store, standing: Standing) -> bool:
+    """Put on record the end of an attempt that its scheduler proved, and that no supervisor elsewhere could see."""
+    last = attempt.newest(store.attempts(standing.record.key))
+    if standing.state is not State.OWED or store.scheduler is None or last is None or last.ending() is not None:
+        return False
+    if attempt.judge(last, Census()).life is not Life.UNKNOWN:
+        return False
+    attempt.end(last, "died", standing.reason)
+    return True
 
 
 def _bury(store: Store, record: Record) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from holdfast.core import attempt, files, job, kind, plan, process
-from holdfast.core.attempt import Census, Life
+from holdfast.core.attempt import Life
 from holdfast.core.errors import UserError
 from holdfast.core.job import Job, Task
 from holdfast.core.plan import IN_FLIGHT, REPEATABLE, Plan, Reader, Standing, State
 from holdfast.core.store import ADOPTED, Record, Store
 from holdfast.execute import sbatch, slots
 from holdfast.execute.freeze import frozen
+from holdfast.execute.stop import bury_proven
 
 PROGRAM = "supervisor.pyz"
 FOR_SCHEDULER: tuple[str, ...] = ("time", "account", "partition", "container", "mounts", "launcher")
@@ -89,12 +90,12 @@ def submit(
     if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
         plan.refuse_if_read(store, moved)
     _write_stages(wanted, taken, store)
-    submitted = _take_places(_make_job(wanted, taken, store, placement), wanted, taken, store)
+    submitted = _take_places(make_job(wanted, taken, store, placement), wanted, taken, store)
     mine = {task.key for task in submitted.tasks}
     if mine:
         for each in taken:
             if each.record.key in mine:
-                _bury_proven(each, store)
+                bury_proven(store, each)
         # Not before the place is taken: until then all this may be the fresh result of another submission.
         for each in taken:
             if each.state in REPEATABLE and each.record.key in mine:
@@ -108,14 +109,6 @@ def submit(
     return Submission(
         submitted if mine else None, tuple(each for each in taken if each.record.key in mine), others + lost
     )
-
-
-def _bury_proven(standing: Standing, store: Store) -> None:
-    """Put on record what the scheduler proved, and the next supervisor, elsewhere, could not see."""
-    last = attempt.newest(store.attempts(standing.record.key))
-    proven = standing.state is State.OWED and store.scheduler is not None
-    if proven and last and last.ending() is None and attempt.judge(last, Census()).life is Life.UNKNOWN:
-        attempt.end(last, "died", standing.reason)
 
 
 def _is_doubtful(standing: Standing) -> bool:
@@ -162,7 +155,7 @@ def _rebind(store: Store, standing: Standing) -> None:
     files.point(store.binding(record.home), record.key)
 
 
-def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
+def make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
     reader = Reader(store, wanted)
     return Job(
         token=files.new_token(),

@@ -208,7 +208,7 @@ class Supervisor:
         self.services.end()
         self.trackers.end(code if self.task.command or code != STOPPED else 0, beat.renew)
         left = self._end_all(5.0)
-        if self.asked:
+        if self.asked and not (code == 0 and self._is_at_limit() and not self._was_signalled()):
             # Also after exit code 0: a program that saves and leaves when it is told to has not finished its work.
             result = _result(claim)
             outcome = "stopped" if self._is_at_limit() else "cancelled"
@@ -293,6 +293,10 @@ class Supervisor:
             return Patience(self.allocation.lead / 2, ask_first=False, save=outsiders.stop_signal(self.task))
         return Patience(grace, ask_first=bool(self.task.command), save=outsiders.stop_signal(self.task))
 
+    def _was_signalled(self) -> bool:
+        """Whether the child was sent a signal, and not just the word to stop, which few programs know."""
+        return self.patience is not None and self.patience[1].taken > 1
+
     def _look_for_stop(self) -> None:
         self.asked = stop_reason(self.directory, self.task.key) or self.asked
 
@@ -330,6 +334,7 @@ class Patience:
             (max(last_word, 5.0), lambda child, _: _signal_group(child, signal.SIGKILL)),
         ]
         self.started: float | None = None
+        self.taken = 0
 
     def press(self, child: subprocess.Popen[bytes], claim: Claim) -> None:
         """Take the steps that are due."""
@@ -337,6 +342,7 @@ class Patience:
         self.started = now if self.started is None else self.started
         while self.steps and now - self.started >= self.steps[0][0]:
             self.steps.pop(0)[1](child, claim)
+            self.taken += 1
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:

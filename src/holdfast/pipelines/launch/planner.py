@@ -19,9 +19,11 @@ from holdfast.core.plan import Plan
 from holdfast.core.stage import Stage
 from holdfast.core.store import RESERVED, Record, Store
 from holdfast.execute import slots
+from holdfast.execute.choose import ClusterDefaults
+from holdfast.execute.sbatch import seconds
 from holdfast.pipelines.launch import code, intent, wandb
 from holdfast.pipelines.launch.intent import Base, Intent
-from holdfast.pipelines.launch.request import DEFAULT_TIME, ClusterDefaults, Program, Request, seconds
+from holdfast.pipelines.launch.request import DEFAULT_TIME, Program, Request
 from holdfast.pipelines.plan_file import NAME
 from holdfast.stages.profile import MISSING, Profile, find
 from holdfast.sweeps import labels

@@ -1,4 +1,4 @@
-"""What a person asks of `holdfast launch`, and the saved defaults of a cluster."""
+"""What a person asks of `holdfast launch`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from holdfast.core import config
 from holdfast.core.errors import ConfigError, UserError
-from holdfast.core.schema import Schema, validate
-from holdfast.execute import choose
+from holdfast.execute import sbatch
+from holdfast.execute.choose import ClusterDefaults
 from holdfast.sweeps import space
 from holdfast.sweeps.space import Sweep
 
@@ -19,36 +18,6 @@ DEFAULT_TIME = "4:0:0"
 DEFAULT_PARTITION = "batch"
 DEFAULT_MOUNTS = "/lustre:/lustre"
 NO_CONTAINER = "none"
-TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<first>\d+)(?::(?P<second>\d+))?(?::(?P<third>\d+))?")
-
-
-class ClusterDefaults(Schema):
-    """The section `slurm:` of the saved config."""
-
-    executor: Literal["auto", "local", "slurm"] = "auto"
-    account: str | None = None
-    partition: str | None = None
-    containers: str | None = None
-    """The directory of containers, as `$CON`."""
-    container: str | None = None
-    mounts: str | None = None
-    time: str | None = None
-    gpus: int | None = None
-    setup: tuple[str, ...] = ()
-    sbatch_args: tuple[str, ...] = ()
-
-
-def cluster_defaults() -> ClusterDefaults:
-    """Those of `./holdfast.yaml` over those of the user.
-
-    Raises:
-        ConfigError: they say something impossible.
-    """
-    settings = config.settings()
-    choose.place(settings, {})
-    saved = settings.get("slurm") or {}
-    known = {name: value for name, value in saved.items() if name in ClusterDefaults.model_fields}
-    return validate(ClusterDefaults, known, "section slurm of the saved config")
 
 
 @dataclass(frozen=True)
@@ -125,24 +94,6 @@ def _one(what: str, given: str | None, swept: str | None) -> str | None:
     return given if given is not None else swept
 
 
-def seconds(time: str) -> int:
-    """A time limit in SLURM's forms: M, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
-
-    Raises:
-        UserError: it is none of them.
-    """
-    match = TIME.fullmatch(time)
-    if match is None:
-        raise UserError(f"--time is {time!r}, which is no time", "write hours:minutes:seconds, for example 4:0:0")
-    parts = [int(part) for part in match.group("first", "second", "third") if part is not None]
-    if match["days"] is not None:
-        hours, minutes, rest = [*parts, 0, 0][:3]
-        return int(match["days"]) * 86400 + hours * 3600 + minutes * 60 + rest
-    if len(parts) == 3:
-        return parts[0] * 3600 + parts[1] * 60 + parts[2]
-    return parts[0] * 60 + (parts[1] if len(parts) == 2 else 0)
-
-
 def check_cluster(request: Request, defaults: ClusterDefaults, environ: Mapping[str, str], *, has_root: bool) -> None:
     """Everything that a cluster needs and nobody said, at once.
 
@@ -191,8 +142,10 @@ def container(request: Request, defaults: ClusterDefaults, environ: Mapping[str,
 def placement_fields(request: Request, defaults: ClusterDefaults, environ: Mapping[str, str]) -> dict[str, Any]:
     """The fields of `execute.submit.Placement` that all points share."""
     time = request.time or defaults.time or DEFAULT_TIME
-    seconds(time)
+    sbatch.seconds(time)
     return {
+        "lead": defaults.lead,
+        "max_time": defaults.max_time or "",
         "executor": request.executor,
         "time": time,
         "account": request.account or defaults.account or environ.get("ACCOUNT", ""),
@@ -201,5 +154,5 @@ def placement_fields(request: Request, defaults: ClusterDefaults, environ: Mappi
         "mounts": request.mounts or defaults.mounts or DEFAULT_MOUNTS,
         "setup": (*defaults.setup, *request.setup),
         "sbatch_args": (*defaults.sbatch_args, *request.sbatch_args),
-        "env": tuple(each for each in request.env if "=" not in each),
+        "env": (*defaults.env, *(each for each in request.env if "=" not in each)),
     }

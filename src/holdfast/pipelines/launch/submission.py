@@ -11,12 +11,12 @@ from holdfast.core import artifact
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import REBUILT, Standing, State, standings
 from holdfast.core.store import Store
-from holdfast.execute.choose import choose_executor, settle_name
+from holdfast.execute.choose import choose_executor, cluster_defaults, default_parallel, settle_name
 from holdfast.execute.submit import Placement, Submission, submit
 from holdfast.pipelines import sweeps
 from holdfast.pipelines.launch import code, planner
 from holdfast.pipelines.launch.planner import Launch
-from holdfast.pipelines.launch.request import Request, check_cluster, cluster_defaults, placement_fields, program
+from holdfast.pipelines.launch.request import Request, check_cluster, placement_fields, program
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ def prepare(
     fields = placement_fields(request, defaults, environ)
     stamp = time.strftime("%Y%m%d-%H%M%S") if request.new else ""
     launch = planner.plan(request, wanted, defaults, store, environ, stamp)
-    placement = Placement(max_parallel=max_parallel or 0, launcher=request.launcher or launch.launcher, **fields)
+    at_once = max_parallel or defaults.max_parallel or default_parallel(request.executor)
+    placement = Placement(max_parallel=at_once, launcher=request.launcher or launch.launcher, **fields)
     return Prepared(launch, placement)
 
 
@@ -68,17 +69,32 @@ def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) 
         UserError: no executor, no root, or a name that belongs to other work.
     """
     launch = prepared.launch
-    executor, placement = choose_executor(prepared.placement.executor, prepared.placement)
+    executor = choose_executor(prepared.placement.executor)
     before = standings(launch.plan, store)
     take = REBUILT if rebuild else frozenset[State]()
     again = {each.record.key for each in before if each.state in take or (rerun and each.state is State.COMPLETE)}
     done = [
-        submit(plan, store, executor, replace(placement, nodes=nodes, gpus=gpus), again)
+        submit(plan, store, executor, replace(prepared.placement, nodes=nodes, gpus=gpus), again)
         for (nodes, gpus), plan in launch.groups().items()
     ]
     if launch.is_sweep:
         sweeps.remember(store, launch.name, [(cell.record.key, cell.label, cell.point) for cell in launch.cells])
     return done
+
+
+def scripts(prepared: Prepared, store: Store) -> list[str]:
+    """What would be given to sbatch for all that is owed; the token of the job is the only thing to differ."""
+    from holdfast.execute import sbatch, slurm
+    from holdfast.execute.submit import make_job
+
+    found = {each.record.key: each for each in standings(prepared.launch.plan, store)}
+    shown = []
+    for (nodes, gpus), plan in prepared.launch.groups().items():
+        owed = [found[record.key] for record in plan if found[record.key].state is State.OWED]
+        if owed:
+            job = make_job(plan, owed, store, replace(prepared.placement, nodes=nodes, gpus=gpus))
+            shown += slurm.preview(job, store.job(job.token), sbatch.Site())
+    return shown
 
 
 def changed_code(launch: Launch, store: Store, found: list[Standing]) -> list[tuple[str, str]]:
