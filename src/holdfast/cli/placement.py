@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from holdfast.cli.tokens import positive
 
 if TYPE_CHECKING:
-    from holdfast.execute.submit import Executor, Placement
+    from holdfast.execute.submit import Placement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(options: argparse.Namespace, **more: object) -> tuple[Executor, Placement]:
-    """The executor and the placement that the flags and the saved config ask for.
+def read(options: argparse.Namespace, **more: object) -> Placement:
+    """The placement that the flags and the saved config ask for.
 
     Raises:
         UserError: they contradict what there is.
@@ -68,4 +68,4 @@ def read(options: argparse.Namespace, **more: object) -> tuple[Executor, Placeme
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     defaults = choose.cluster_defaults()
     executor = choose.settle_name(options.executor or defaults.executor)
-    return choose.choose_executor(executor), choose.place(defaults, executor, {**given, **more})
+    return choose.place(defaults, executor, {**given, **more})

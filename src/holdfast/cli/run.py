@@ -50,8 +50,9 @@ def run(options: argparse.Namespace) -> int:
     from holdfast import trackers
     from holdfast.cli import progress, table
     from holdfast.core.plan import REBUILT, standings
+    from holdfast.execute.choose import choose_executor
     from holdfast.execute.scheduler import open_store
-    from holdfast.execute.submit import submit
+    from holdfast.execute.submit import draft, submit
     from holdfast.pipelines import stored
 
     store = open_store(options.root)
@@ -59,12 +60,13 @@ def run(options: argparse.Namespace) -> int:
     again = {stored.named(plan, name).key for name in options.rerun}
     if options.rebuild:
         again |= {standing.record.key for standing in standings(plan, store) if standing.state in REBUILT}
-    if options.dry:
-        return table.show_plan(standings(plan, store), again, as_json=options.json)
     shown = tuple(dict.fromkeys(options.tracker))
     for name in shown:
         trackers.load(name)
-    executor, placed = placement.read(options, stop_after=options.stop_after, trackers=shown)
+    placed = placement.read(options, stop_after=options.stop_after, trackers=shown)
+    if options.dry:
+        return table.show_plan(standings(plan, store), [draft(plan, store, placed, again)], store, as_json=options.json)
+    executor = choose_executor(placed.executor)
     submission = submit(plan, store, executor, placed, again)
     table.show_submission(submission, store)
     if options.wait:

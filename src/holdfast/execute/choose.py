@@ -29,8 +29,8 @@ class ClusterDefaults(Schema):
     """The directory of containers, as `$CON`."""
     container: str | None = None
     mounts: str | None = None
-    time: str | None = None
-    max_time: str | None = None
+    time: str | int | None = None
+    max_time: str | int | None = None
     """What one stage may use in all, over as many allocations as it takes."""
     lead: float = LEAD_SECONDS
     """Seconds between the warning and the time limit: what saving may take, and a minute."""
@@ -83,6 +83,7 @@ def place(defaults: ClusterDefaults, executor: str, given: Mapping[str, Any]) ->
     """A placement for the settled `executor`: what was `given`, over the saved defaults, over ours."""
     names = {field.name for field in fields(Placement)}
     saved = {name: value for name, value in defaults if name in names and value is not None}
+    saved |= {name: str(saved[name]) for name in ("time", "max_time") if name in saved}
     at_once = given.get("max_parallel") or defaults.max_parallel or default_parallel(executor)
     return Placement(**{**saved, **given, "executor": executor, "max_parallel": at_once})
 

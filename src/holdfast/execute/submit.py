@@ -62,12 +62,41 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Submission:
-    """What a submission did. `job` is None where nothing was owed."""
+class Draft:
+    """What a submission would take, and the job that it would be: None where nothing is owed."""
 
     job: Job | None
     taken: tuple[Standing, ...]
     others: tuple[Standing, ...]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What a submission did. `job` is None where nothing was owed, or others were faster."""
+
+    job: Job | None
+    taken: tuple[Standing, ...]
+    others: tuple[Standing, ...]
+
+
+def draft(wanted: Plan, store: Store, placement: Placement, again: Collection[str] = ()) -> Draft:
+    """What `submit` would do; nothing is written, and no executor is asked.
+
+    Raises:
+        NameTaken: a name of the plan belongs to other work.
+        UserError: more GPUs are wanted than there are, or work in flight reads what would be done again.
+    """
+    before = plan.standings(wanted, store)
+    taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
+    keys = {each.record.key for each in taken}
+    others = tuple(each for each in before if each.record.key not in keys)
+    if not taken:
+        return Draft(None, (), others)
+    _check_gpus(taken, placement)
+    if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
+        plan.refuse_if_read(store, moved)
+    store.refuse_taken(each.record for each in taken if each.state not in REPEATABLE)
+    return Draft(_make_job(wanted, taken, store, placement), tuple(taken), others)
 
 
 def submit(
@@ -78,37 +107,29 @@ def submit(
 
     Raises:
         NameTaken: a name of the plan belongs to other work.
-        UserError: the root cannot be written, or more GPUs are wanted than there are.
+        UserError: the root cannot be written, or what `draft` says.
     """
-    before = plan.standings(wanted, store)
-    taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
-    keys = {each.record.key for each in taken}
-    others = tuple(each for each in before if each.record.key not in keys)
-    if not taken:
-        return Submission(None, (), others)
-    _check_gpus(taken, placement)
-    if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
-        plan.refuse_if_read(store, moved)
-    _write_stages(wanted, taken, store)
-    submitted = _take_places(make_job(wanted, taken, store, placement), wanted, taken, store)
+    wish = draft(wanted, store, placement, again)
+    if wish.job is None:
+        return Submission(None, (), wish.others)
+    _write_stages(wanted, wish.taken, store)
+    submitted = _take_places(wish.job, wanted, wish.taken, store)
     mine = {task.key for task in submitted.tasks}
-    if mine:
-        for each in taken:
-            if each.record.key in mine:
-                bury_proven(store, each)
+    got = tuple(each for each in wish.taken if each.record.key in mine)
+    if got:
+        for each in got:
+            bury_proven(store, each)
         # Not before the place is taken: until then all this may be the fresh result of another submission.
-        for each in taken:
-            if each.state in REPEATABLE and each.record.key in mine:
+        for each in got:
+            if each.state in REPEATABLE:
                 clear_way(store, each)
         executor.start(_write_job(submitted, store), submitted)
     lost = tuple(
         replace(each, state=State.QUEUED, reason="taken by another submission a moment ago")
-        for each in taken
+        for each in wish.taken
         if each.record.key not in mine
     )
-    return Submission(
-        submitted if mine else None, tuple(each for each in taken if each.record.key in mine), others + lost
-    )
+    return Submission(submitted if got else None, got, wish.others + lost)
 
 
 def _is_doubtful(standing: Standing) -> bool:
@@ -155,7 +176,7 @@ def _rebind(store: Store, standing: Standing) -> None:
     files.point(store.binding(record.home), record.key)
 
 
-def make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
+def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
     reader = Reader(store, wanted)
     return Job(
         token=files.new_token(),
@@ -254,7 +275,17 @@ def _take_places(submitted: Job, wanted: Plan, taken: Iterable[Standing], store:
     free = [places[each.record.key] for each in taken if each.record.key in places and _is_as_before(each, reader)]
     queues = attempt.queue(free, submitted.token, process.current(), store.stages)
     kept = {queue.parent.name for queue in queues}
-    return replace(submitted, tasks=tuple(task for task in submitted.tasks if task.key in kept))
+    mine = [task for task in submitted.tasks if task.key in kept]
+    for task in mine:
+        if store.owner(task.home) != task.key:
+            _leave_place(task, store)
+    return replace(submitted, tasks=tuple(task for task in mine if store.owner(task.home) == task.key))
+
+
+def _leave_place(task: Task, store: Store) -> None:
+    """Other work took the name of a stage that had not begun, in this very moment."""
+    if place := attempt.newest(store.queued(task.key)):
+        attempt.end(place, "dropped", f"not started: {task.home} went to other work")
 
 
 def _is_as_before(standing: Standing, reader: Reader) -> bool:

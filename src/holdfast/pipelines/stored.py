@@ -83,7 +83,7 @@ def _all_records(store: Store, reader: Reader) -> list[Record]:
     for record in store.records():
         if isinstance(record, DamagedFile | UnreadableFile):
             warnings.warn(str(record), DamageWarning, stacklevel=2)
-        else:
-            found.append(record)
+        elif store.owner(record.home) in (record.key, None):
+            found.append(record)  # Otherwise it was given up, and other work has its name.
     reader.remember(found)
     return sorted(found, key=lambda record: (record.planned, record.name))
