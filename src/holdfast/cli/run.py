@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from holdfast import trackers
     from holdfast.cli import progress, table
     from holdfast.core.plan import REBUILT, standings
-    from holdfast.execute.choose import choose_executor
+    from holdfast.execute.choose import choose_executor, group_as_before
     from holdfast.execute.scheduler import open_store
     from holdfast.execute.submit import draft, submit
     from holdfast.pipelines import stored
@@ -63,12 +63,14 @@ def run(options: argparse.Namespace) -> int:
     shown = tuple(dict.fromkeys(options.tracker))
     for name in shown:
         trackers.load(name)
-    placed = placement.read(options, stop_after=options.stop_after, trackers=shown)
+    parts = [(plan, {})] if stored.is_plan_file(options.plan) else group_as_before(plan, store)
+    more = {"stop_after": options.stop_after, "trackers": shown}
+    placed = [(part, placement.read(options, before, **more)) for part, before in parts]
     if options.dry:
-        return table.show_plan(standings(plan, store), [draft(plan, store, placed, again)], store, as_json=options.json)
-    executor = choose_executor(placed.executor)
-    submission = submit(plan, store, executor, placed, again)
-    table.show_submission(submission, store)
+        drafts = [draft(part, store, where, again) for part, where in placed]
+        return table.show_plan(standings(plan, store), drafts, store, as_json=options.json)
+    for part, where in placed:
+        table.show_submission(submit(part, store, choose_executor(where.executor), where, again), store)
     if options.wait:
         progress.wait_for(plan, store)
     found = standings(plan, store)

@@ -23,11 +23,10 @@ def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool =
     Raises:
         UserError: the stage was written by another user, whose commands would run as ours, and there is no `trust`.
     """
-    path = Path(text)
-    if path.suffix in (".yaml", ".yml") or path.is_file():
+    if is_plan_file(text):
         from holdfast.pipelines import plan_file
 
-        return plan_file.read(path, overrides, store)
+        return plan_file.read(Path(text), overrides, store)
     if overrides:
         raise ConfigError(
             f"`{text}` is a stage that is already planned: {overrides[0]} cannot change it", "change the plan file"
@@ -37,6 +36,11 @@ def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool =
         for record in records:
             _check_author(record, store)
     return Plan(records)
+
+
+def is_plan_file(text: str) -> bool:
+    """Whether a person means a file, and not a stage that the root knows."""
+    return Path(text).suffix in (".yaml", ".yml") or Path(text).is_file()
 
 
 def _check_author(record: Record, store: Store) -> None:
