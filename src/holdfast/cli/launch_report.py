@@ -29,7 +29,8 @@ def notes(launch: Launch) -> None:
 def dry(prepared: Prepared, drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:
     """Plan, states and reasons, and what exactly would be run; nothing is written."""
     launch = prepared.launch
-    found = standings(launch.plan, store)
+    by_key = {standing.record.key: standing for draft in drafts for standing in draft.standings}
+    found = [by_key[record.key] for record in launch.plan]
     if as_json:
         cells = {cell.record.key: cell for cell in launch.cells}
         rows = [{**each.as_dict(), **_as_dict(cells[each.record.key])} for each in found]

@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     placed = [(part, placement.read(options, before, **more)) for part, before in parts]
     if options.dry:
         drafts = [draft(part, store, where, again) for part, where in placed]
-        return table.show_plan(standings(plan, store), drafts, store, as_json=options.json)
+        return table.show_plan(drafts, store, as_json=options.json)
     for part, where in placed:
         table.show_submission(submit(part, store, choose_executor(where.executor), where, again), store)
     if options.wait:

@@ -82,9 +82,9 @@ def _one_line(text: str) -> str:
     return plain(" ".join(text.split()))[:200]
 
 
-def show_plan(standings: Sequence[Standing], drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:
+def show_plan(drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:
     """A dry run: what there is, what would be submitted, and the scripts that sbatch would be given."""
-    show(standings, as_json=as_json)
+    show([standing for draft in drafts for standing in draft.standings], as_json=as_json)
     if not as_json:
         show_scripts(drafts, store)
     say_dry(drafts)

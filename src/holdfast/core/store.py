@@ -171,12 +171,12 @@ class Store:
 
     def _conflict(self, record: Record) -> NameTaken | None:
         """Why a stage cannot have its home."""
-        with contextlib.suppress(FileNotFoundError, DamagedFile):
-            if error := self._moved(record, self._read_planned(record.key)):
-                return error
         owner = self.owner(record.home)
         if owner == record.key:
             return None
+        with contextlib.suppress(FileNotFoundError, DamagedFile):
+            if error := self._moved(record, self._read_planned(record.key)):
+                return error
         if owner and not self._is_given_up(owner, record.home):
             return self.taken(record, owner)
         if os.path.lexists(self.home(record)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -63,11 +63,16 @@ class Placement:
 
 @dataclass(frozen=True)
 class Draft:
-    """What a submission would take, and the job that it would be: None where nothing is owed."""
+    """How a plan stands, what of it would be submitted, and as which job: None where nothing is owed."""
 
     job: Job | None
+    standings: tuple[Standing, ...]
     taken: tuple[Standing, ...]
-    others: tuple[Standing, ...]
+
+    @property
+    def others(self) -> tuple[Standing, ...]:
+        keys = {each.record.key for each in self.taken}
+        return tuple(each for each in self.standings if each.record.key not in keys)
 
 
 @dataclass(frozen=True)
@@ -88,15 +93,13 @@ def draft(wanted: Plan, store: Store, placement: Placement, again: Collection[st
     """
     before = plan.standings(wanted, store)
     taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
-    keys = {each.record.key for each in taken}
-    others = tuple(each for each in before if each.record.key not in keys)
     if not taken:
-        return Draft(None, (), others)
+        return Draft(None, tuple(before), ())
     _check_gpus(taken, placement)
     if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
         plan.refuse_if_read(store, moved)
     store.refuse_taken(each.record for each in taken if each.state not in REPEATABLE)
-    return Draft(_make_job(wanted, taken, store, placement), tuple(taken), others)
+    return Draft(_make_job(wanted, taken, store, placement), tuple(before), tuple(taken))
 
 
 def submit(
@@ -141,14 +144,16 @@ def _gpus(record: Record, placement: Placement) -> int:
     return int(record.placement.get("gpus", placement.gpus))
 
 
-def _check_gpus(taken: Iterable[Standing], placement: Placement) -> None:
-    for standing in taken:
-        wanted = _gpus(standing.record, placement)
-        if placement.executor == "local" and wanted > len(slots.devices()):
-            raise UserError(
-                f"`{standing.record.name}` wants {wanted} GPUs, and this machine has {len(slots.devices())}",
-                "ask for fewer with `gpus:`, or say in HOLDFAST_GPUS which there are: HOLDFAST_GPUS=0,1",
-            )
+def _check_gpus(taken: Sequence[Standing], placement: Placement) -> None:
+    if placement.executor != "local":
+        return
+    most = max(taken, key=lambda standing: _gpus(standing.record, placement))
+    wanted, there = _gpus(most.record, placement), len(slots.devices())
+    if wanted > there:
+        raise UserError(
+            f"`{most.record.name}` wants {wanted} GPUs, and this machine has {there}",
+            "ask for fewer with `gpus:`, or say in HOLDFAST_GPUS which there are: HOLDFAST_GPUS=0,1",
+        )
 
 
 def _write_stages(wanted: Plan, taken: Iterable[Standing], store: Store) -> None:
