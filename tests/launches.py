@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.runs import REPOSITORY, hold
+from tests.runs import ENTRY, REPOSITORY, environment, hold
 
 ECHO = """
 import json, os, sys
@@ -25,6 +26,55 @@ CONFIG = {
     "checkpointing": {"save_dir": "results", "every": 5},
     "logger": {"wandb_enabled": False, "wandb": {"name": "fixed", "project": "p"}},
 }
+
+COMMANDS: list[tuple[str, str, int]] = [
+    (
+        "basic",
+        "--script examples/train_grpo.py --config examples/configs/grpo.yaml",
+        1,
+    ),
+    (
+        "multi-node",
+        '--script examples/train_grpo.py --config examples/configs/grpo.yaml --nodes 4 --time "8:0:0"',
+        1,
+    ),
+    (
+        "custom parameters",
+        "--script examples/train_grpo.py --config examples/configs/grpo.yaml "
+        "model.model_name=meta-llama/Llama-3.2-7B grpo.kl_penalty=0.02 optim.lr=5e-6",
+        1,
+    ),
+    (
+        "additional parameters",
+        "--script examples/train_grpo.py model.model_name=custom_model grpo.num_episodes=1000 "
+        "logger.wandb.project=my_project",
+        1,
+    ),
+    (
+        "example 1",
+        "--script examples/train_grpo.py --config examples/configs/grpo.yaml --nodes 2 "
+        '--time "6:0:0" --jobname grpo_llama_7b model.model_name=meta-llama/Llama-3.2-7B',
+        1,
+    ),
+    ("example 2", "--sweep sweep_lr.yaml --nodes 2", 8),
+    ("example 3", '--sweep sweep_models.yaml --time "12:0:0" --jobname model_comparison', 6),
+    (
+        "example 5",
+        "--script examples/train_ppo.py --config examples/configs/ppo.yaml --nodes 4 "
+        '--time "10:0:0" --jobname ppo_large_model model.model_name=meta-llama/Llama-3.2-8B ppo.epochs=4 '
+        "ppo.learning_rate=3e-6 logger.wandb.project=ppo_experiments",
+        1,
+    ),
+    (
+        "example 6",
+        "--script examples/train_grpo.py --jobname custom_experiment logger.wandb.project=my_research "
+        'logger.wandb.group=grpo_experiments logger.wandb.tags=\'["experiment1", "baseline"]\'',
+        1,
+    ),
+]
+"""Every command of the launcher's document that runs something: its name, what stands behind `python xp/launcher.py`,
+and how many points it has."""
+THE_SWEEP = ("the sweep", "--sweep grpo_sweep.yaml", 54)
 
 
 def copy_examples(directory: Path) -> Path:
@@ -58,3 +108,22 @@ def planned(root: Path, *arguments: str, **changes: str) -> list[dict[str, Any]]
     """What a dry run says of each point."""
     done = hold(root, "launch", "--dry", "--json", "--executor", "local", *arguments, code=0, env=changes)
     return [dict(each) for each in json.loads(done.stdout)]
+
+
+def check_home(home: Path) -> None:
+    """What the document says of the directory of a job, once it is done."""
+    assert {"checkpoints", "logs", "wandb", "metrics.jsonl"} <= {entry.name for entry in home.iterdir()}
+    assert json.loads((home / "checkpoints" / "step_30" / "training_info.json").read_text())["total_steps"] == 30
+
+
+def type_as_the_document(directory: Path, *arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
+    """`holdfast ...` in a shell where LOG, ACCOUNT and CON are set, and nothing else says where the root is."""
+    variables = {"LOG": str(directory / "log"), "ACCOUNT": "team", "CON": str(directory / "images"), **changes}
+    return subprocess.run(
+        [sys.executable, "-c", ENTRY, *arguments],
+        cwd=directory,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )

@@ -11,67 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.launches import copy_examples, launch, planned
+from tests.launches import COMMANDS, THE_SWEEP, check_home, copy_examples, launch, planned
 from tests.runs import ENTRY, environment, hold
 
-COMMANDS: list[tuple[str, str, int]] = [
-    (
-        "basic",
-        "--script examples/train_grpo.py --config examples/configs/grpo.yaml",
-        1,
-    ),
-    (
-        "multi-node",
-        '--script examples/train_grpo.py --config examples/configs/grpo.yaml --nodes 4 --time "8:0:0"',
-        1,
-    ),
-    (
-        "custom parameters",
-        "--script examples/train_grpo.py --config examples/configs/grpo.yaml "
-        "model.model_name=meta-llama/Llama-3.2-7B grpo.kl_penalty=0.02 optim.lr=5e-6",
-        1,
-    ),
-    (
-        "additional parameters",
-        "--script examples/train_grpo.py model.model_name=custom_model grpo.num_episodes=1000 "
-        "logger.wandb.project=my_project",
-        1,
-    ),
-    (
-        "example 1",
-        "--script examples/train_grpo.py --config examples/configs/grpo.yaml --nodes 2 "
-        '--time "6:0:0" --jobname grpo_llama_7b model.model_name=meta-llama/Llama-3.2-7B',
-        1,
-    ),
-    ("example 2", "--sweep sweep_lr.yaml --nodes 2", 8),
-    ("example 3", '--sweep sweep_models.yaml --time "12:0:0" --jobname model_comparison', 6),
-    (
-        "example 5",
-        "--script examples/train_ppo.py --config examples/configs/ppo.yaml --nodes 4 "
-        '--time "10:0:0" --jobname ppo_large_model model.model_name=meta-llama/Llama-3.2-8B ppo.epochs=4 '
-        "ppo.learning_rate=3e-6 logger.wandb.project=ppo_experiments",
-        1,
-    ),
-    (
-        "example 6",
-        "--script examples/train_grpo.py --jobname custom_experiment logger.wandb.project=my_research "
-        'logger.wandb.group=grpo_experiments logger.wandb.tags=\'["experiment1", "baseline"]\'',
-        1,
-    ),
-    pytest.param("the sweep", "--sweep grpo_sweep.yaml", 54, marks=pytest.mark.slow),  # type: ignore[list-item]  # one row
-]
 
-
-@pytest.mark.parametrize(("name", "line", "points"), COMMANDS)
+@pytest.mark.parametrize(("name", "line", "points"), [*COMMANDS, pytest.param(*THE_SWEEP, marks=pytest.mark.slow)])
 def test_command_of_the_document_runs_to_its_end(name: str, line: str, points: int, tmp_path: Path) -> None:
     root = copy_examples(tmp_path)
     launch(root, *shlex.split(line), "--max-parallel", "2")
     found = json.loads(hold(root, "status", "--json", code=0).stdout)
     assert len(found) == points
     for each in found:
-        home = root / each["home"]
-        assert {"checkpoints", "logs", "wandb", "metrics.jsonl"} <= {entry.name for entry in home.iterdir()}
-        assert json.loads((home / "checkpoints" / "step_30" / "training_info.json").read_text())["total_steps"] == 30
+        check_home(root / each["home"])
 
 
 def test_a_dry_run_prints_the_exact_command_and_writes_nothing(tmp_path: Path) -> None:

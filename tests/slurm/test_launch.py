@@ -1,0 +1,279 @@
+"""`holdfast launch` on a real SLURM: the launcher's document, command by command, and values that are hard to hand on.
+
+This cluster has no Pyxis, and its nodes are one small machine: commands run with `--container none` and without a Ray.
+What the document's own container would be given is read off a stand-in for `srun` and off the scripts.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from tests.launches import (
+    COMMANDS,
+    ECHO,
+    THE_SWEEP,
+    check_home,
+    copy_examples,
+    said,
+    type_as_the_document,
+    write_echo,
+)
+from tests.runs import hold, wait_until
+from tests.slurm.cluster import Cluster
+
+HERE = ("--executor", "slurm", "--container", "none", "--launcher", "plain")
+MINE = (*HERE, "--account", "team")
+AWKWARD = [
+    "two words",
+    "it's",
+    '"quoted"',
+    "$HOME",
+    "${x}",
+    "`id`",
+    "$(id)",
+    "a,b",
+    "#c",
+    "line\nbreak",
+    "ü→🎲",
+    "",
+    "*",
+]
+AWKWARD += [
+    "\\n",
+    "%j",
+    "%%",
+    "-x",
+    "--dry",
+    "tab\there",
+    " end ",
+    "{out}",
+    "{inputs.x}",
+    "a=b",
+    "~",
+    "!",
+    "&|;<>",
+    "''",
+]
+VALUES = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30)
+SECRET = "hunter2-never-on-disk"
+STAND_IN = """#!/bin/sh
+printf '%s\\n' "$@" > {directory}/srun-arguments
+while [ "${{1#--}}" != "$1" ]; do shift; done
+exec "$@"
+"""
+
+
+class Document:
+    """One command of the document in a directory of its own."""
+
+    def __init__(self, directory: Path, cluster: Cluster, line: str, *more: str) -> None:
+        copy_examples(directory)
+        self.root = directory / "log" / "nemo-rl"
+        self.directory = directory
+        self.cluster = cluster
+        done = type_as_the_document(directory, "launch", *shlex.split(line), *HERE, *more, **cluster.environment)
+        assert done.returncode == 0, done.stderr
+
+    def standings(self) -> list[dict[str, object]]:
+        done = type_as_the_document(self.directory, "status", "--json", **self.cluster.environment)
+        return [dict(each) for each in json.loads(done.stdout)]
+
+    def are_done(self, points: int, seconds: float) -> None:
+        def ended() -> bool:
+            return not any(each["state"] in ("queued", "running") for each in self.standings())
+
+        wait_until(ended, seconds)
+        found = self.standings()
+        assert len(found) == points
+        for each in found:
+            assert each["state"] == "complete", each
+            check_home(self.root / str(each["home"]))
+
+    def jobs(self) -> list[str]:
+        """What SLURM says of each, in one line."""
+        ids = [
+            job
+            for file in self.root.glob(".holdfast/jobs/*/slurm.json")
+            for job in json.loads(file.read_text())["ids"].values()
+        ]
+        return [self.cluster.run("scontrol", "--oneliner", "show", "job", job).stdout.splitlines()[0] for job in ids]
+
+
+@pytest.fixture(scope="module")
+def launched(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Document]]:
+    """All commands at once: SLURM works them off side by side."""
+    yield {
+        name: Document(tmp_path_factory.mktemp("document"), cluster, line, "--max-parallel", "4")
+        for name, line, _ in COMMANDS
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "line", "points"), COMMANDS)
+def test_command_of_the_document_runs_to_its_end_on_slurm(
+    launched: dict[str, Document], name: str, line: str, points: int
+) -> None:
+    launched[name].are_done(points, 240)
+    typed = shlex.split(line)
+    for job in launched[name].jobs():
+        nodes = typed[typed.index("--nodes") + 1] if "--nodes" in typed else "1"
+        time = typed[typed.index("--time") + 1].partition(":")[0] if "--time" in typed else "4"
+        assert f" NumNodes={nodes} " in job and f" TimeLimit={int(time):02d}:00:00 " in job
+        assert " Partition=batch " in job
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_sweep_of_the_document_runs_to_its_end_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
+    _, line, points = THE_SWEEP
+    Document(tmp_path, cluster, line, "--max-parallel", "6").are_done(points, 500)
+
+
+@pytest.mark.parametrize(("name", "line", "points"), [*COMMANDS, THE_SWEEP])
+def test_command_of_the_document_renders_a_script_with_all_that_it_says(
+    name: str, line: str, points: int, tmp_path: Path
+) -> None:
+    copy_examples(tmp_path)
+    typed = shlex.split(line)
+    flags = ["--executor", "slurm", "--container", "rl.sqsh", "--gpus", "8", "--dry"]
+    done = type_as_the_document(tmp_path, "launch", *typed, *flags)
+    assert done.returncode == 0, done.stderr
+    script = done.stdout.partition("# given to sbatch\n")[2]
+    wanted = ["--account=team", "--partition=batch", "--gpus-per-node=8", "--requeue"]
+    wanted += [f"--nodes={typed[typed.index('--nodes') + 1] if '--nodes' in typed else 1}"]
+    wanted += [f"--time={typed[typed.index('--time') + 1] if '--time' in typed else '4:0:0'}"]
+    wanted += [f"--array=0-{points - 1}"] if points > 1 else []
+    for option in wanted:
+        assert f"#SBATCH {option}\n" in script
+    assert not (tmp_path / "log").exists()
+
+
+def test_container_of_the_document_reaches_srun_with_its_mounts(cluster: Cluster, tmp_path: Path) -> None:
+    write_echo(tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text(STAND_IN.format(directory=tmp_path))
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    (tmp_path / "holdfast.yaml").write_text(f"slurm: {{setup: ['export PATH={tmp_path}/bin:$PATH']}}\n")
+    flags = [
+        "--script",
+        "echo.py",
+        "--container",
+        "rl.sqsh",
+        "--mounts",
+        "/data:/data",
+        "--executor",
+        "slurm",
+        "--wait",
+    ]
+    done = type_as_the_document(tmp_path, "launch", *flags, "+a=b c", **cluster.environment)
+    assert done.returncode == 0, done.stderr
+    given_to_srun = (tmp_path / "srun-arguments").read_text().splitlines()
+    root = tmp_path / "log" / "nemo-rl"
+    assert f"--container-image={tmp_path}/images/rl.sqsh" in given_to_srun
+    (mounts,) = [each for each in given_to_srun if each.startswith("--container-mounts=")]
+    assert mounts.partition("=")[2].split(",")[0] == "/data:/data" and f"{root}:{root}" in mounts
+    assert said(root, "echo")["arguments"] == ["+a=b c"]
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(values=st.lists(VALUES, min_size=8, max_size=20))
+@example(values=AWKWARD)
+def test_any_value_arrives_unchanged_on_slurm(
+    values: list[str], cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """As an override, behind `--`, in a stored and in a forwarded variable, and swept, all of them in each job."""
+    directory = tmp_path_factory.mktemp("values")
+    root = write_echo(directory)
+    names = [f"MY_{number}" for number in range(len(values))]
+    stored = [f"--env={name}_S={value}" for name, value in zip(names, values, strict=True)]
+    forwarded = [f"--env={name}" for name in names]
+    tokens = [f"+key{number}={value}" for number, value in enumerate(values)]
+    (directory / "sweep.yaml").write_text(yaml.safe_dump({"swept": [values, "one"]}))
+    command = ["launch", *MINE, "--script", "echo.py", "--sweep", "sweep.yaml", *stored, *forwarded, "--wait", *tokens]
+    variables = {**cluster.environment, **dict(zip(names, values, strict=True))}
+    hold(root, *command, "--", *values, code=0, env=variables)
+    for home in (root / "echo_sweep").iterdir():
+        arrived = json.loads((home / "said.json").read_text())
+        assert [token for token in arrived["arguments"] if token.startswith("+key")] == tokens
+        assert arrived["arguments"][len(arrived["arguments"]) - len(values) :] == values
+        assert [arrived["env"][f"{name}_S"] for name in names] == values
+        assert [arrived["env"][name] for name in names] == values
+
+
+def test_secrets_of_the_shell_are_in_no_file_of_ours_and_in_none_of_slurm(cluster: Cluster, tmp_path: Path) -> None:
+    root = write_echo(tmp_path)
+    (tmp_path / "echo.py").write_text(
+        ECHO + 'assert os.environ["HF_TOKEN"] and "AWS_SECRET_ACCESS_KEY" not in os.environ\n'
+    )
+    secrets = {"HF_TOKEN": f"hf-{SECRET}", "AWS_SECRET_ACCESS_KEY": f"aws-{SECRET}"}
+    command = ["launch", *MINE, "--script", "echo.py", "--env", "HF_TOKEN", "--wait"]
+    hold(root, *command, code=0, env={**cluster.environment, **secrets})
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) > 8 and [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    of_slurm = [path for path in cluster.directory.rglob("*") if path.is_file()]
+    assert [path for path in of_slurm if f"aws-{SECRET}".encode() in path.read_bytes()] == []
+
+
+EARLY = "import os; os.makedirs(os.environ['HOLDFAST_CHECKPOINTS'] + '/step_10')"
+DELETES = """
+import json, os, shutil
+where = os.environ["HOLDFAST_CHECKPOINTS"]
+for step in (10, 20, 30):
+    os.makedirs(f"{where}/step_{step}")
+    json.dump({"total_steps": step}, open(f"{where}/step_{step}/training_info.json", "w"))
+shutil.rmtree(f"{where}/step_30")
+"""
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+DIES = "import time; print('up', flush=True); time.sleep(600)"
+DAEMON = """
+import os, subprocess, sys
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+"""
+PROFILE = """
+name: mine
+checkpoints: ["checkpoints/step_*"]
+done_when: {state: training_info.json, step: total_steps, steps: [steps]}
+"""
+
+
+@pytest.mark.slow
+def test_trainers_that_misbehave_are_seen_for_what_they_are_on_slurm(cluster: Cluster, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (tmp_path / "config.yaml").write_text("steps: 30\n")
+    (tmp_path / "mine.yaml").write_text(PROFILE)
+    (tmp_path / "saves.yaml").write_text(PROFILE + "stop_signal: USR1\n")
+    scripts = {"early": EARLY, "deletes": DELETES, "deaf": DEAF, "dies": DIES, "daemon": DAEMON}
+    for name, text in scripts.items():
+        (tmp_path / f"{name}.py").write_text(text)
+        profile = {"dies": "saves.yaml", "daemon": "plain"}.get(name, "mine.yaml")
+        command = ["launch", *MINE, "--script", f"{name}.py", "--config", "config.yaml", "--profile", profile]
+        hold(root, *command, code=0, env=cluster.environment)
+
+    def settled(name: str) -> dict[str, Any] | None:
+        (found,) = json.loads(hold(root, "status", name, "--json", env=cluster.environment).stdout)
+        return None if found["state"] in ("queued", "running") else dict(found)
+
+    for name in ("deaf", "dies"):
+        wait_until(partial(_says_that_it_is_up, root, name, cluster), 60)
+        hold(root, "cancel", name, env=cluster.environment)
+    found = {name: wait_until(partial(settled, name), 90) for name in scripts}
+    assert {name: each["state"] for name, each in found.items()} == {
+        **dict.fromkeys(scripts, "owed"),
+        "daemon": "complete",
+    }
+    assert "exited 0" in found["early"]["reason"] and "20 of 30" in found["deletes"]["reason"]
+    for name in ("deaf", "dies"):
+        assert found[name]["reason"].startswith("cancelled by")
+
+
+def _says_that_it_is_up(root: Path, name: str, cluster: Cluster) -> bool:
+    return "up" in hold(root, "logs", name, env=cluster.environment).stdout
