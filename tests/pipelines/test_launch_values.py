@@ -55,9 +55,12 @@ def test_any_value_arrives_unchanged(values: list[str], tmp_path: Path) -> None:
     assert said(root, "echo")["arguments"] == typed
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=4, unique=True))
+@example(values=["\x85", "\u2028", "\r", "\x7f", "\ufeff", "\ufffe", "\n🎲", "a, b]", 'it\'s "x"\\'])
 def test_swept_text_is_read_back_as_that_very_text(values: list[str]) -> None:
+    assert config.value_of(override_text(values)) == values
+    assert config.value_of(override_text({value: value for value in values})) == {value: value for value in values}
     for value in values:
         text = override_text(value)
         assert config.value_of(text) == value

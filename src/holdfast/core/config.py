@@ -11,6 +11,7 @@ something to interpolate.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from holdfast.core.errors import ConfigError, unknown_key
 
 DEFAULTS = "defaults"
 REPLACES = "_override_"
+LINE_BREAK = re.compile("[\n\r\x85\u2028\u2029]")
+"""What ends a line in YAML 1.1."""
 SAVED = ("root", "slurm")
 """What a saved config may hold."""
 
@@ -169,9 +172,10 @@ def value_of(text: str) -> Any:
 
     from holdfast.core import yaml_text
 
-    if "\n" in text or text.startswith("#") or " #" in text:
-        return text  # nobody types a comment into an override, and what stands behind a line's end would be lost
+    # Nobody types a comment into an override, and what stands behind a line's end would be lost.
     try:
+        if LINE_BREAK.search(text) or yaml_text.has_comment(f"value: {text}"):
+            return text
         return yaml_text.parse(f"value: {text}")["value"]
     except YAMLError:
         return text

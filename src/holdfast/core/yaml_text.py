@@ -62,6 +62,20 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver(f"{CORE}float", FLOAT, list("-+0123456789."))
 
 
+def has_comment(line: str) -> bool:
+    """Whether a line of YAML says something behind a `#`.
+
+    Raises:
+        yaml.YAMLError: it is no YAML.
+    """
+    if "#" not in line:
+        return False
+    node = yaml.compose(line, _Loader)
+    while isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
+        node = node.value[-1][1]
+    return node is None or bool(line[node.end_mark.column :].strip())
+
+
 def parse(text: str) -> Any:
     """The value that a YAML document holds: mappings, lists, strings, numbers, booleans and None.
 
