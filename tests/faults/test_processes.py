@@ -100,7 +100,10 @@ def test_program_that_ends_well_without_its_output_is_owed(tmp_path: Path) -> No
     root = tmp_path / "root"
     plan = write_plan(tmp_path / "plan.yaml", {"empty": shell("true > {out}/there", makes=["there", "absent"])})
     hold(root, "run", str(plan), "--wait", code=1)
-    assert status(root, "empty")["reason"] == "failed once: exited 0 without its output: there, absent"
+    assert (
+        status(root, "empty")["reason"]
+        == "failed once: exited 0 without its output: there is empty, absent (there is: there)"
+    )
     hold(root, "run", str(plan), "--wait", code=1)
     assert status(root, "empty")["reason"].startswith("failed twice: ")
 
