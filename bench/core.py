@@ -239,7 +239,7 @@ def _folder(number: int) -> str:
     return ("training_runs", "hf_eval_checkpoints", "evals")[number % 3]
 
 
-def as_markdown(rows: Sequence[Row], machine: str) -> str:
+def as_markdown(rows: Sequence[Row], machine: str, note: str) -> str:
     """The table that the README quotes."""
     lines = ["| | Holdfast | peak | beside it | | peak | ratio |", "|---|--:|--:|---|--:|--:|--:|"]
     for row in rows:
@@ -248,7 +248,7 @@ def as_markdown(rows: Sequence[Row], machine: str) -> str:
             beside = f"{row.peer.title} | {_figures(row.peers)} | {_times(row.ratio)} |"
         lines.append(f"| {row.ours.title} | {_figures(row.samples)} | {beside}")
     rounds = f"{machine}. Medians of {len(rows[0].samples)} rounds, everything in turn."
-    return "\n".join([*lines, "", rounds, NOTE, ""])
+    return "\n".join([*lines, "", rounds, note, ""])
 
 
 def _figures(samples: Sequence[Sample]) -> str:
@@ -294,16 +294,21 @@ def main() -> int:
         measure(rows, scratch / "work", options.rounds)
     finally:
         shutil.rmtree(scratch)
-    table = as_markdown(rows, machine)
+    report(rows, machine, NOTE, options.out / "core")
+    return 0
+
+
+def report(rows: Sequence[Row], machine: str, note: str, path: Path) -> None:
+    """Print the table and what missed its goal; write it as `path`.md, and every sample as `path`.json."""
+    table = as_markdown(rows, machine, note)
     print(table)
     for row in rows:
         if row.is_met is False:
             print(f"missed: {row.ours.title}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "core.md").write_text(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".md").write_text(table)
     content = {"schema": 1, "machine": machine, "rows": [row.as_dict() for row in rows]}
-    (options.out / "core.json").write_text(json.dumps(content, indent=1) + "\n")
-    return 0
+    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from holdfast.execute.local import LocalExecutor
 
 
 def test_flags_win_over_the_saved_config() -> None:
-    defaults = ClusterDefaults(account="saved", partition="saved", setup=("a", "b"), time="90", max_parallel=7)
+    defaults = ClusterDefaults(account="saved", partition="saved", setup=("a", "b"), time=90, max_parallel=7)
     placed = choose.place(defaults, "slurm", {"partition": "flag"})
     assert (placed.account, placed.partition, placed.setup, placed.time) == ("saved", "flag", ("a", "b"), "90")
     assert (placed.executor, placed.max_parallel) == ("slurm", 7)

@@ -73,6 +73,7 @@ PreemptMode=REQUEUE
 JobRequeue=1
 MaxArraySize={max_array_size}
 MinJobAge=86400
+MaxJobCount=100000
 KillWait=5
 ReturnToService=1
 GresTypes=gpu

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.launches import write_echo
 from tests.runs import hold, key_of, shell, start, wait_until, write_plan
 from tests.slurm.fakes import slurm as fakes
 from tests.slurm.fakes.slurm import Fake
@@ -264,3 +265,17 @@ def test_job_of_somebody_else_that_slurm_hides_is_not_taken_for_ended(site: Site
     site.fake.jobs = {}
     site.fake.order("sacct", "always disabled")
     assert site.standing("a")["state"] == "queued"
+
+
+def test_stage_that_is_run_on_by_its_name_is_placed_as_it_was(site: Site) -> None:
+    write_echo(site.directory)
+    where = ["--nodes", "2", "--gpus", "4", "--time", "3:00:00", "--account", "team", "--container", "none"]
+    site.fake.order("sbatch", "refuse sbatch: error: Batch job submission failed: Invalid account")
+    site.type("launch", "--script", "echo.py", *where, "--partition", "small", code=2)
+    assert site.standing("echo")["state"] == "owed"
+    shown = site.type("run", "echo", "--dry", "--partition", "big", code=0).stdout
+    for option in ("--nodes=2", "--gpus-per-node=4", "--time=3:00:00", "--account=team", "--partition=big"):
+        assert f"#SBATCH {option}\n" in shown
+    site.type("run", "echo", code=0)
+    script = next(site.root.glob(".holdfast/jobs/*/script"))
+    assert site.standing("echo")["state"] == "queued" and "--account=team" in script.read_text()

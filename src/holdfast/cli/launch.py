@@ -96,7 +96,8 @@ def run(options: argparse.Namespace) -> int:
     launch = prepared.launch
     launch_report.notes(launch)
     if options.dry:
-        return launch_report.dry(prepared, store, as_json=options.json)
+        drafts = submission.draft_all(prepared, store, rerun=options.rerun, rebuild=options.rebuild)
+        return launch_report.dry(prepared, drafts, store, as_json=options.json)
     for done in submission.submit_all(prepared, store, rerun=options.rerun, rebuild=options.rebuild):
         table.show_submission(done, store)
     launch_report.changed_code(prepared, store)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.cli import table
@@ -12,6 +13,7 @@ from holdfast.core.plan import standings
 
 if TYPE_CHECKING:
     from holdfast.core.store import Store
+    from holdfast.execute.submit import Draft
     from holdfast.pipelines.launch.planner import Cell, Launch
     from holdfast.pipelines.launch.submission import Prepared
 
@@ -24,22 +26,21 @@ def notes(launch: Launch) -> None:
         print(f"note: {label} is the same work as {kept}: it runs once", file=sys.stderr)
 
 
-def dry(prepared: Prepared, store: Store, *, as_json: bool) -> int:
+def dry(prepared: Prepared, drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:
     """Plan, states and reasons, and what exactly would be run; nothing is written."""
     launch = prepared.launch
-    found = standings(launch.plan, store)
+    by_key = {standing.record.key: standing for draft in drafts for standing in draft.standings}
+    found = [by_key[record.key] for record in launch.plan]
     if as_json:
         cells = {cell.record.key: cell for cell in launch.cells}
         rows = [{**each.as_dict(), **_as_dict(cells[each.record.key])} for each in found]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
-    table.show_plan(found, as_json=False)
+    table.show(found, as_json=False)
     for cell in launch.cells:
         print(f"\n# {cell.record.name}\n{command(cell)}")
-    if prepared.placement.executor == "slurm":
-        from holdfast.pipelines.launch import submission
-
-        print("".join(f"\n# given to sbatch\n{script}" for script in submission.scripts(prepared, store)), end="")
+    table.show_scripts(drafts, store)
+    table.say_dry(drafts)
     return 0
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from holdfast.cli.tokens import count, positive
 
 if TYPE_CHECKING:
-    from holdfast.execute.submit import Executor, Placement
+    from holdfast.execute.submit import Placement
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read(options: argparse.Namespace, **more: object) -> tuple[Executor, Placement]:
-    """The executor and the placement that the flags and the saved config ask for.
+def read(options: argparse.Namespace, before: Mapping[str, object], **more: object) -> Placement:
+    """The placement that the flags ask for, over how it was placed `before`, over the saved config.
 
     Raises:
         UserError: they contradict what there is.
@@ -68,4 +69,4 @@ def read(options: argparse.Namespace, **more: object) -> tuple[Executor, Placeme
     given = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     defaults = choose.cluster_defaults()
     executor = choose.settle_name(options.executor or defaults.executor)
-    return choose.choose_executor(executor), choose.place(defaults, executor, {**given, **more})
+    return choose.place(defaults, executor, {**before, **given, **more})

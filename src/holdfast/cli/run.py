@@ -50,8 +50,9 @@ def run(options: argparse.Namespace) -> int:
     from holdfast import trackers
     from holdfast.cli import progress, table
     from holdfast.core.plan import REBUILT, standings
+    from holdfast.execute.choose import choose_executor, group_as_before
     from holdfast.execute.scheduler import open_store
-    from holdfast.execute.submit import submit
+    from holdfast.execute.submit import draft, submit
     from holdfast.pipelines import stored
 
     store = open_store(options.root)
@@ -59,14 +60,17 @@ def run(options: argparse.Namespace) -> int:
     again = {stored.named(plan, name).key for name in options.rerun}
     if options.rebuild:
         again |= {standing.record.key for standing in standings(plan, store) if standing.state in REBUILT}
-    if options.dry:
-        return table.show_plan(standings(plan, store), again, as_json=options.json)
     shown = tuple(dict.fromkeys(options.tracker))
     for name in shown:
         trackers.load(name)
-    executor, placed = placement.read(options, stop_after=options.stop_after, trackers=shown)
-    submission = submit(plan, store, executor, placed, again)
-    table.show_submission(submission, store)
+    parts = [(plan, {})] if stored.is_plan_file(options.plan) else group_as_before(plan, store)
+    more = {"stop_after": options.stop_after, "trackers": shown}
+    placed = [(part, placement.read(options, before, **more)) for part, before in parts]
+    if options.dry:
+        drafts = [draft(part, store, where, again) for part, where in placed]
+        return table.show_plan(drafts, store, as_json=options.json)
+    for part, where in placed:
+        table.show_submission(submit(part, store, choose_executor(where.executor), where, again), store)
     if options.wait:
         progress.wait_for(plan, store)
     found = standings(plan, store)

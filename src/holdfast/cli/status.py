@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         raise UserError("--csv, --figure and --metric are about one sweep, and no sweep is named", f"sweeps: {known}")
     found = stored.standings_of(options.name, store)
     table.show(found, as_json=options.json)
-    return table.exit_code(found)
+    return table.exit_code_of_what_is_owed(found)
 
 
 def _show_sweep(options: argparse.Namespace, store: Store) -> int:
@@ -63,4 +63,4 @@ def _show_sweep(options: argparse.Namespace, store: Store) -> int:
         print(sweep_results.as_csv(results), end="")
     else:
         print("\n".join([*sweep_results.lines(results), "", table.summary(found)]))
-    return table.exit_code(found)
+    return table.exit_code_of_what_is_owed(found)

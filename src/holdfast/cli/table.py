@@ -6,17 +6,18 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.core.plan import IN_FLIGHT, REBUILT, Standing, State, submittable
+from holdfast.core.plan import IN_FLIGHT, REBUILT, Standing, State
 from holdfast.core.stage import short
 from holdfast.execute.diagnosis import plain
 
 if TYPE_CHECKING:
     from holdfast.core.store import Store
-    from holdfast.execute.submit import Submission
+    from holdfast.execute.submit import Draft, Submission
 
+SETTLED = (State.LOST, State.EVICTED)
 COLOURS = {
     State.COMPLETE: "32",
     State.RUNNING: "36",
@@ -81,12 +82,28 @@ def _one_line(text: str) -> str:
     return plain(" ".join(text.split()))[:200]
 
 
-def show_plan(standings: Sequence[Standing], again: Collection[str] = (), *, as_json: bool) -> int:
-    """A dry run: what there is, and what would be submitted."""
-    show(standings, as_json=as_json)
-    taken = len(submittable(standings, again))
-    print(f"dry run: {taken} would be submitted, nothing was written", file=sys.stderr)
+def show_plan(drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:
+    """A dry run: what there is, what would be submitted, and the scripts that sbatch would be given."""
+    show([standing for draft in drafts for standing in draft.standings], as_json=as_json)
+    if not as_json:
+        show_scripts(drafts, store)
+    say_dry(drafts)
     return 0
+
+
+def say_dry(drafts: Sequence[Draft]) -> None:
+    taken = sum(len(draft.taken) for draft in drafts)
+    print(f"dry run: {taken} would be submitted, nothing was written", file=sys.stderr)
+
+
+def show_scripts(drafts: Sequence[Draft], store: Store) -> None:
+    """What sbatch would be given; of all that it says, only the token of the job is drawn anew each time."""
+    from holdfast.execute import slurm
+    from holdfast.execute.sbatch import Site
+
+    for job in (draft.job for draft in drafts if draft.job and draft.job.executor == "slurm"):
+        for script in slurm.preview(job, store.job(job.token), Site()):
+            print(f"\n# given to sbatch\n{script}", end="")
 
 
 def show_submission(submission: Submission, store: Store) -> None:
@@ -109,9 +126,14 @@ def show_submission(submission: Submission, store: Store) -> None:
 
 
 def exit_code(standings: Sequence[Standing]) -> int:
-    """0 if everything is complete, 1 if something failed and nobody is at it, 3 if something is owed or in flight."""
+    """Of who wants all of it: 0 if everything is complete, 1 if something failed and nobody is at it, otherwise 3."""
     if all(standing.state is State.COMPLETE for standing in standings):
         return 0
     if any(standing.state is State.OWED and standing.reason.startswith("failed") for standing in standings):
         return 1
     return 3
+
+
+def exit_code_of_what_is_owed(standings: Sequence[Standing]) -> int:
+    """Of who looks: as `exit_code`, but what was deleted on purpose or archived is settled."""
+    return exit_code([standing for standing in standings if standing.state not in SETTLED])

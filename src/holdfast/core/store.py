@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from holdfast.core import files, process
+from holdfast.core import attempt, files, process
 from holdfast.core.errors import ConfigError, DamagedFile, NameTaken, UnreadableFile, UserError
 from holdfast.core.job import Scheduler
 from holdfast.core.stage import Stage, short
@@ -117,11 +117,12 @@ class Store:
         Raises:
             NameTaken: a home belongs to other work; nothing was written.
         """
-        new = [record for record in records if not self._has(record)]
+        wanted = list(records)
+        new = [record for record in wanted if not self._has(record)]
+        self.prepare()
+        self._bind_all(wanted)
         if not new:
             return
-        self.prepare()
-        self._bind_all(new)
         batch = self.stages / f"{files.TEMPORARY}{files.new_token()}"
         os.mkdir(batch)
         for record in new:
@@ -150,14 +151,48 @@ class Store:
         except DamagedFile:
             files.set_aside(self.stage(record.key) / "stage.json")
             return False
-        if found.home != record.home:
-            raise NameTaken(
-                f"`{record.name}` is the same work as `{found.name}`: at {self.home(found)}, not {self.home(record)}",
-                f"use it under that name: holdfast status {found.name}",
-            )
+        if error := self._moved(record, found):
+            raise error
         if record.placement and dict(found.placement) != json.loads(json.dumps(dict(record.placement))):
             files.replace(self.stage(record.key) / "stage.json", _encode(replace(found, placement=record.placement)))
         return True
+
+    def refuse_taken(self, records: Iterable[Record]) -> None:
+        """Say what `write` would say; nothing is written.
+
+        Raises:
+            NameTaken: homes belong to other work, all of them named.
+        """
+        found = [error for record in records if (error := self._conflict(record))]
+        if len(found) > 1:
+            raise NameTaken(f"{found[0]} (and {len(found) - 1} more like it)", found[0].hint)
+        if found:
+            raise found[0]
+
+    def _conflict(self, record: Record) -> NameTaken | None:
+        """Why a stage cannot have its home."""
+        owner = self.owner(record.home)
+        if owner == record.key:
+            return None
+        with contextlib.suppress(FileNotFoundError, DamagedFile):
+            if error := self._moved(record, self._read_planned(record.key)):
+                return error
+        if owner and not self._is_given_up(owner, record.home):
+            return self.taken(record, owner)
+        if os.path.lexists(self.home(record)):
+            return NameTaken(
+                f"`{record.name}` would go to {self.home(record)}, where files lie that holdfast did not make",
+                "choose another name, or move that directory away",
+            )
+        return None
+
+    def _moved(self, record: Record, found: Record) -> NameTaken | None:
+        if found.home == record.home:
+            return None
+        return NameTaken(
+            f"`{record.name}` is the same work as `{found.name}`: at {self.home(found)}, not {self.home(record)}",
+            f"use it under that name: holdfast status {found.name}",
+        )
 
     def _bind_all(self, records: Iterable[Record]) -> None:
         made: list[Path] = []
@@ -175,27 +210,45 @@ class Store:
         owner = self.owner(record.home)
         if owner == record.key:
             return []
-        if owner and not self._is_given_up(owner, binding):
-            raise self.taken(record, owner)
-        if os.path.lexists(self.home(record)):
-            raise NameTaken(
-                f"`{record.name}` would go to {self.home(record)}, where files lie that holdfast did not make",
-                "choose another name, or move that directory away",
-            )
+        if error := self._conflict(record):
+            raise error
         if owner:
-            files.point(binding, record.key)
-            return []
+            return self._take_over(record, owner)
         try:
             os.symlink(record.key, binding)
         except FileExistsError:
             return self._bind(record)
         return [binding]
 
-    def _is_given_up(self, owner: str, binding: Path) -> bool:
-        """Deleted on purpose, or bound by a submission that died before it wrote the stage."""
+    def _take_over(self, record: Record, owner: str) -> list[Path]:
+        """Bind a home that was given up. Who submits the old work meanwhile looks at the binding once it has its place
+        in the queue, and we at the queue once we have the binding: one of us sees the other.
+        """
+        binding = self.binding(record.home)
+        files.point(binding, record.key)
+        if self._is_begun(owner) and not self.tombstone(owner).exists():
+            files.point(binding, owner)
+            raise self.taken(record, owner)
+        return []
+
+    def _is_given_up(self, owner: str, home: str) -> bool:
+        """Deleted on purpose; planned and never begun; or bound by a submission that died before it wrote the stage."""
         if self.tombstone(owner).exists():
             return True
-        return not self.stage(owner).exists() and time.time() - binding.lstat().st_mtime > ABANDONED_SECONDS
+        is_old = time.time() - self.binding(home).lstat().st_mtime > ABANDONED_SECONDS
+        if not self.stage(owner).exists():
+            return is_old
+        # Without any place in a queue it may be somebody's submission of this moment.
+        is_settled = is_old or attempt.newest(self.queued(owner)) is not None
+        return is_settled and not self._is_begun(owner) and not os.path.lexists(self.root / home)
+
+    def _is_begun(self, key: str) -> bool:
+        """Whether somebody ever started a stage, or it waits in a queue, as far as our files can tell."""
+        try:
+            place = attempt.newest(self.queued(key))
+            return (place is not None and place.ending() is None) or attempt.newest(self.attempts(key)) is not None
+        except DamagedFile:
+            return True
 
     def taken(self, record: Record, owner: str) -> NameTaken:
         """The error that the home of `record` belongs to the work with the key `owner`."""

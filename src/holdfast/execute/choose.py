@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
-from holdfast.core import config
-from holdfast.core.errors import UserError
-from holdfast.core.job import LEAD_SECONDS
+from holdfast.core import attempt, config
+from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
+from holdfast.core.job import LEAD_SECONDS, Job
+from holdfast.core.plan import Plan
 from holdfast.core.schema import Schema, validate
+from holdfast.core.store import Record, Store
 from holdfast.execute import slurm_commands
 from holdfast.execute.local import LocalExecutor
 from holdfast.execute.slurm import SlurmExecutor
-from holdfast.execute.submit import Executor, Placement
+from holdfast.execute.submit import FOR_SCHEDULER, Executor, Placement
 
 NAMES = ("auto", "local", "slurm")
 
@@ -29,8 +32,8 @@ class ClusterDefaults(Schema):
     """The directory of containers, as `$CON`."""
     container: str | None = None
     mounts: str | None = None
-    time: str | None = None
-    max_time: str | None = None
+    time: str | int | None = None
+    max_time: str | int | None = None
     """What one stage may use in all, over as many allocations as it takes."""
     lead: float = LEAD_SECONDS
     """Seconds between the warning and the time limit: what saving may take, and a minute."""
@@ -83,8 +86,37 @@ def place(defaults: ClusterDefaults, executor: str, given: Mapping[str, Any]) ->
     """A placement for the settled `executor`: what was `given`, over the saved defaults, over ours."""
     names = {field.name for field in fields(Placement)}
     saved = {name: value for name, value in defaults if name in names and value is not None}
+    saved |= {name: str(saved[name]) for name in ("time", "max_time") if name in saved}
     at_once = given.get("max_parallel") or defaults.max_parallel or default_parallel(executor)
     return Placement(**{**saved, **given, "executor": executor, "max_parallel": at_once})
+
+
+def group_as_before(plan: Plan, store: Store) -> list[tuple[Plan, dict[str, Any]]]:
+    """The stages of a plan, together where the newest job of each placed them alike, with the fields of that."""
+    groups: list[tuple[list[Record], dict[str, Any]]] = []
+    for record in plan:
+        before = _place_as_before(store, record.key)
+        group = next((records for records, placed in groups if placed == before), None)
+        if group is None:
+            groups.append(([record], before))
+        else:
+            group.append(record)
+    return [(Plan(records, plan.adopted.values()), placed) for records, placed in groups]
+
+
+def _place_as_before(store: Store, key: str) -> dict[str, Any]:
+    """Empty where it is not known any more."""
+    place = attempt.newest(store.queued(key))
+    try:
+        before = Job.read(store.job(place.job)) if place else None
+    except (FileNotFoundError, DamagedFile, UnreadableFile):
+        return {}
+    task = next((task for task in before.tasks if task.key == key), None) if before else None
+    if before is None or task is None:
+        return {}
+    limit = {"max_time": str(math.ceil(before.max_seconds / 60))} if before.max_seconds else {}
+    scheduled = {name: getattr(before, name) for name in FOR_SCHEDULER}
+    return {**scheduled, **limit, "nodes": task.nodes, "gpus": task.gpus}
 
 
 def default_parallel(executor: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -62,12 +62,44 @@ class Placement:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """How a plan stands, what of it would be submitted, and as which job: None where nothing is owed."""
+
+    job: Job | None
+    standings: tuple[Standing, ...]
+    taken: tuple[Standing, ...]
+
+    @property
+    def others(self) -> tuple[Standing, ...]:
+        keys = {each.record.key for each in self.taken}
+        return tuple(each for each in self.standings if each.record.key not in keys)
+
+
+@dataclass(frozen=True)
 class Submission:
-    """What a submission did. `job` is None where nothing was owed."""
+    """What a submission did. `job` is None where nothing was owed, or others were faster."""
 
     job: Job | None
     taken: tuple[Standing, ...]
     others: tuple[Standing, ...]
+
+
+def draft(wanted: Plan, store: Store, placement: Placement, again: Collection[str] = ()) -> Draft:
+    """What `submit` would do; nothing is written, and no executor is asked.
+
+    Raises:
+        NameTaken: a name of the plan belongs to other work.
+        UserError: more GPUs are wanted than there are, or work in flight reads what would be done again.
+    """
+    before = plan.standings(wanted, store)
+    taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
+    if not taken:
+        return Draft(None, tuple(before), ())
+    _check_gpus(taken, placement)
+    if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
+        plan.refuse_if_read(store, moved)
+    store.refuse_taken(each.record for each in taken if each.state not in REPEATABLE)
+    return Draft(_make_job(wanted, taken, store, placement), tuple(before), tuple(taken))
 
 
 def submit(
@@ -78,37 +110,29 @@ def submit(
 
     Raises:
         NameTaken: a name of the plan belongs to other work.
-        UserError: the root cannot be written, or more GPUs are wanted than there are.
+        UserError: the root cannot be written, or what `draft` says.
     """
-    before = plan.standings(wanted, store)
-    taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
-    keys = {each.record.key for each in taken}
-    others = tuple(each for each in before if each.record.key not in keys)
-    if not taken:
-        return Submission(None, (), others)
-    _check_gpus(taken, placement)
-    if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
-        plan.refuse_if_read(store, moved)
-    _write_stages(wanted, taken, store)
-    submitted = _take_places(make_job(wanted, taken, store, placement), wanted, taken, store)
+    wish = draft(wanted, store, placement, again)
+    if wish.job is None:
+        return Submission(None, (), wish.others)
+    _write_stages(wanted, wish.taken, store)
+    submitted = _take_places(wish.job, wanted, wish.taken, store)
     mine = {task.key for task in submitted.tasks}
-    if mine:
-        for each in taken:
-            if each.record.key in mine:
-                bury_proven(store, each)
+    got = tuple(each for each in wish.taken if each.record.key in mine)
+    if got:
+        for each in got:
+            bury_proven(store, each)
         # Not before the place is taken: until then all this may be the fresh result of another submission.
-        for each in taken:
-            if each.state in REPEATABLE and each.record.key in mine:
+        for each in got:
+            if each.state in REPEATABLE:
                 clear_way(store, each)
         executor.start(_write_job(submitted, store), submitted)
     lost = tuple(
         replace(each, state=State.QUEUED, reason="taken by another submission a moment ago")
-        for each in taken
+        for each in wish.taken
         if each.record.key not in mine
     )
-    return Submission(
-        submitted if mine else None, tuple(each for each in taken if each.record.key in mine), others + lost
-    )
+    return Submission(submitted if got else None, got, wish.others + lost)
 
 
 def _is_doubtful(standing: Standing) -> bool:
@@ -120,14 +144,16 @@ def _gpus(record: Record, placement: Placement) -> int:
     return int(record.placement.get("gpus", placement.gpus))
 
 
-def _check_gpus(taken: Iterable[Standing], placement: Placement) -> None:
-    for standing in taken:
-        wanted = _gpus(standing.record, placement)
-        if placement.executor == "local" and wanted > len(slots.devices()):
-            raise UserError(
-                f"`{standing.record.name}` wants {wanted} GPUs, and this machine has {len(slots.devices())}",
-                "ask for fewer with `gpus:`, or say in HOLDFAST_GPUS which there are: HOLDFAST_GPUS=0,1",
-            )
+def _check_gpus(taken: Sequence[Standing], placement: Placement) -> None:
+    if placement.executor != "local":
+        return
+    most = max(taken, key=lambda standing: _gpus(standing.record, placement))
+    wanted, there = _gpus(most.record, placement), len(slots.devices())
+    if wanted > there:
+        raise UserError(
+            f"`{most.record.name}` wants {wanted} GPUs, and this machine has {there}",
+            "ask for fewer with `gpus:`, or say in HOLDFAST_GPUS which there are: HOLDFAST_GPUS=0,1",
+        )
 
 
 def _write_stages(wanted: Plan, taken: Iterable[Standing], store: Store) -> None:
@@ -155,7 +181,7 @@ def _rebind(store: Store, standing: Standing) -> None:
     files.point(store.binding(record.home), record.key)
 
 
-def make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
+def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: Placement) -> Job:
     reader = Reader(store, wanted)
     return Job(
         token=files.new_token(),
@@ -254,7 +280,17 @@ def _take_places(submitted: Job, wanted: Plan, taken: Iterable[Standing], store:
     free = [places[each.record.key] for each in taken if each.record.key in places and _is_as_before(each, reader)]
     queues = attempt.queue(free, submitted.token, process.current(), store.stages)
     kept = {queue.parent.name for queue in queues}
-    return replace(submitted, tasks=tuple(task for task in submitted.tasks if task.key in kept))
+    mine = [task for task in submitted.tasks if task.key in kept]
+    for task in mine:
+        if store.owner(task.home) != task.key:
+            _leave_place(task, store)
+    return replace(submitted, tasks=tuple(task for task in mine if store.owner(task.home) == task.key))
+
+
+def _leave_place(task: Task, store: Store) -> None:
+    """Other work took the name of a stage that had not begun, in this very moment."""
+    if place := attempt.newest(store.queued(task.key)):
+        attempt.end(place, "dropped", f"not started: {task.home} went to other work")
 
 
 def _is_as_before(standing: Standing, reader: Reader) -> bool:

@@ -25,13 +25,12 @@ def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool =
         UserError: there is no such plan, or the stage was written by another user, whose commands would run as ours,
             and there is no `trust`.
     """
-    path = Path(text)
-    if path.suffix in near.YAML or path.is_file():
+    if is_plan_file(text):
         from holdfast.pipelines import plan_file
 
-        if not os.path.lexists(path):
-            raise ConfigError(f"there is no plan at {path}", near.yaml_hint(path))
-        return plan_file.read(path, overrides, store)
+        if not os.path.lexists(text):
+            raise ConfigError(f"there is no plan at {text}", near.yaml_hint(Path(text)))
+        return plan_file.read(Path(text), overrides, store)
     if overrides:
         raise ConfigError(
             f"`{text}` is a stage that is already planned: {overrides[0]} cannot change it", "change the plan file"
@@ -43,6 +42,11 @@ def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool =
     for directory in {record.placement.get("kind_from") for record in records} - {None}:
         plugins.look_in(str(directory))
     return Plan(records)
+
+
+def is_plan_file(text: str) -> bool:
+    """Whether a person means a file, and not a stage that the root knows."""
+    return Path(text).suffix in (".yaml", ".yml") or Path(text).is_file()
 
 
 def _check_author(record: Record, store: Store) -> None:
@@ -89,7 +93,7 @@ def _all_records(store: Store, reader: Reader) -> list[Record]:
     for record in store.records():
         if isinstance(record, DamagedFile | UnreadableFile):
             warnings.warn(str(record), DamageWarning, stacklevel=2)
-        else:
-            found.append(record)
+        elif store.owner(record.home) in (record.key, None):
+            found.append(record)  # Otherwise it was given up, and other work has its name.
     reader.remember(found)
     return sorted(found, key=lambda record: (record.planned, record.name))

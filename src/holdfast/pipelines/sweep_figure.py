@@ -62,7 +62,9 @@ def _draw_panel(
 ) -> None:
     places = _places(axes, [row.point.get(keys[0]) for row, _ in scored])
     groups = {spell(row.point.get(keys[1])) if len(keys) > 1 else "": None for row, _ in scored}
-    for group, colour in zip(groups, COLOURS * len(groups), strict=False):
+    for number, (group, colour) in enumerate(zip(groups, COLOURS * len(groups), strict=False)):
+        # Thinner than the one below it, so that lines which coincide are both seen.
+        weight = 1.0 + 2.5 * (1 - (number + 1) / len(groups))
         chosen = [
             (places[spell(row.point.get(keys[0]))], value)
             for row, value in scored
@@ -70,9 +72,9 @@ def _draw_panel(
         ]
         if dots:
             axes.plot(*zip(*chosen, strict=True), "o", color=colour, alpha=0.35, markersize=4)
-        axes.plot(
-            *zip(*_means(chosen), strict=True), "-" if dots else "o-", color=colour, label=_shorten(group), markersize=4
-        )
+        marks = "-" if dots else "o-"
+        line = {"color": colour, "linewidth": 1.5 * weight, "markersize": 4 * weight, "label": _shorten(group)}
+        axes.plot(*zip(*_means(chosen), strict=True), marks, **line)
     axes.set(xlabel=results.keys[keys[0]], ylabel=results.metric)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)

@@ -331,7 +331,7 @@ def _how(setting: Setting, found: Intent, home: str, nodes: int, gpus: int) -> d
 
 def _words(setting: Setting, home: str, path: Path, nodes: int, gpus: int) -> dict[str, str]:
     """What a profile's injected values may name; what is empty is not injected."""
-    limit = seconds(setting.request.time or setting.defaults.time or DEFAULT_TIME) if setting.on_cluster else 0
+    limit = seconds(str(setting.request.time or setting.defaults.time or DEFAULT_TIME)) if setting.on_cluster else 0
     return {
         "home": str(path),
         "name": home,

@@ -141,11 +141,11 @@ def container(request: Request, defaults: ClusterDefaults, environ: Mapping[str,
 
 def placement_fields(request: Request, defaults: ClusterDefaults, environ: Mapping[str, str]) -> dict[str, Any]:
     """The fields of `execute.submit.Placement` that all points share."""
-    time = request.time or defaults.time or DEFAULT_TIME
+    time = str(request.time or defaults.time or DEFAULT_TIME)
     sbatch.seconds(time)
     return {
         "lead": defaults.lead,
-        "max_time": defaults.max_time or "",
+        "max_time": str(defaults.max_time or ""),
         "executor": request.executor,
         "time": time,
         "account": request.account or defaults.account or environ.get("ACCOUNT", ""),

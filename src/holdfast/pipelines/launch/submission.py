@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from holdfast.core import artifact
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
-from holdfast.core.plan import REBUILT, Standing, State, standings
+from holdfast.core.plan import REBUILT, Plan, Standing, State, standings
 from holdfast.core.store import Store
 from holdfast.execute.choose import choose_executor, cluster_defaults, default_parallel, settle_name
-from holdfast.execute.submit import Placement, Submission, submit
+from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
 from holdfast.pipelines import sweeps
 from holdfast.pipelines.launch import code, planner
 from holdfast.pipelines.launch.planner import Launch
@@ -61,6 +61,16 @@ def prepare(
     return Prepared(launch, placement)
 
 
+def draft_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -> list[Draft]:
+    """What `submit_all` would do; nothing is written, and no executor is asked.
+
+    Raises:
+        UserError: a name that belongs to other work, or more GPUs than there are.
+    """
+    again = _again(prepared, store, rerun=rerun, rebuild=rebuild)
+    return [draft(plan, store, placement, again) for plan, placement in _groups(prepared)]
+
+
 def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -> list[Submission]:
     """Submit what is owed, in one job for each need of nodes and GPUs; `rerun` takes the complete points again,
     `rebuild` those that are lost, outdated or stale.
@@ -70,31 +80,22 @@ def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) 
     """
     launch = prepared.launch
     executor = choose_executor(prepared.placement.executor)
-    before = standings(launch.plan, store)
-    take = REBUILT if rebuild else frozenset[State]()
-    again = {each.record.key for each in before if each.state in take or (rerun and each.state is State.COMPLETE)}
-    done = [
-        submit(plan, store, executor, replace(prepared.placement, nodes=nodes, gpus=gpus), again)
-        for (nodes, gpus), plan in launch.groups().items()
-    ]
+    again = _again(prepared, store, rerun=rerun, rebuild=rebuild)
+    done = [submit(plan, store, executor, placement, again) for plan, placement in _groups(prepared)]
     if launch.is_sweep:
         sweeps.remember(store, launch.name, [(cell.record.key, cell.label, cell.point) for cell in launch.cells])
     return done
 
 
-def scripts(prepared: Prepared, store: Store) -> list[str]:
-    """What would be given to sbatch for all that is owed; the token of the job is the only thing to differ."""
-    from holdfast.execute import sbatch, slurm
-    from holdfast.execute.submit import make_job
+def _again(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -> set[str]:
+    take = REBUILT if rebuild else frozenset[State]()
+    take |= {State.COMPLETE} if rerun else frozenset[State]()
+    return {each.record.key for each in standings(prepared.launch.plan, store) if each.state in take}
 
-    found = {each.record.key: each for each in standings(prepared.launch.plan, store)}
-    shown = []
+
+def _groups(prepared: Prepared) -> Iterator[tuple[Plan, Placement]]:
     for (nodes, gpus), plan in prepared.launch.groups().items():
-        owed = [found[record.key] for record in plan if found[record.key].state is State.OWED]
-        if owed:
-            job = make_job(plan, owed, store, replace(prepared.placement, nodes=nodes, gpus=gpus))
-            shown += slurm.preview(job, store.job(job.token), sbatch.Site())
-    return shown
+        yield plan, replace(prepared.placement, nodes=nodes, gpus=gpus)
 
 
 def changed_code(launch: Launch, store: Store, found: list[Standing]) -> list[tuple[str, str]]:

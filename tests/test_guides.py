@@ -1,0 +1,59 @@
+"""Types every command of the guides, in their order: each does what the page says around it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from tests.launches import copy_examples
+from tests.runs import REPOSITORY, hold, python, wait_until, write_plan
+from tests.test_docs import commands
+
+LEARNS = """
+import json, os
+with open(os.environ["HOLDFAST_METRICS"], "a") as metrics:
+    for step in range(3):
+        metrics.write(json.dumps({"step": step, "name": "reward", "value": step / 3}) + "\\n")
+"""
+OWED = 3
+
+
+def type_all(page: str, root: Path, **variables: str) -> None:
+    for command in commands(REPOSITORY / "docs" / page):
+        assert command[0] == "holdfast", f"no test types this: {shlex.join(command)}"
+        type_one(root, command[1:], variables)
+
+
+def type_one(root: Path, tokens: list[str], variables: Mapping[str, str]) -> None:
+    def code() -> int:
+        return hold(root, *tokens, env=variables).returncode
+
+    if tokens[0] == "track":
+        wait_until(lambda: code() == 0)  # the tracker that the run started may still be at it
+    else:
+        assert code() in ((0, OWED) if tokens[0] == "status" else (0,)), shlex.join(tokens)
+    if tokens[0] in ("run", "launch"):
+        wait_until(lambda: ended(root), 90)
+
+
+def ended(root: Path) -> bool:
+    found = json.loads(hold(root, "status", "--json").stdout)
+    return not any(each["state"] in ("queued", "running") for each in found)
+
+
+def test_commands_of_the_guide_to_launching_do_what_it_says(tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    type_all("guides/launch.md", root, WANDB_MODE="disabled")
+    assert (tmp_path / "sweep.png").stat().st_size > 10_000
+    found = json.loads(hold(root, "status", "--json", code=0).stdout)
+    assert len(found) == 2 + 7 + 5, "two commands are the same work, and what the config says is a point of both sweeps"
+
+
+@pytest.mark.train
+def test_commands_of_the_guide_to_trackers_do_what_it_says(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    write_plan(tmp_path / "plan.yaml", {"run": python(LEARNS)})
+    type_all("guides/trackers.md", root, WANDB_MODE="offline")
