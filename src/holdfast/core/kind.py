@@ -156,7 +156,7 @@ class Kind:
 
     def placed_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Those of `params` that say how the work is run: they belong to the placement."""
-        marked = {name for name, info in self.Params.model_fields.items() if _is_placed(info.json_schema_extra)}
+        marked = _placed_names(self.Params)
         return {name: value for name, value in params.items() if name in marked}
 
     def check_inputs(self, given: Mapping[str, Ref]) -> None:
@@ -181,6 +181,11 @@ def _canonical(params: BaseModel) -> dict[str, Any]:
         if _is_placed(extra) or ("as_before" in extra and dumped[name] == extra["as_before"]):
             del dumped[name]
     return dumped
+
+
+@cache
+def _placed_names(params: type[Params]) -> frozenset[str]:
+    return frozenset(name for name, info in params.model_fields.items() if _is_placed(info.json_schema_extra))
 
 
 def _is_placed(extra: object) -> bool:

@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TypeVar
@@ -33,10 +34,11 @@ def look_in(directory: str) -> None:
         _looked_in.append(directory)
 
 
-def source(found: type) -> str:
-    """The directory that had to be looked in for this class, empty where Python finds it by itself."""
-    file = Path(getattr(sys.modules[found.__module__], "__file__", None) or "")
-    depth = found.__module__.count(".") + (file.name == "__init__.py")
+@cache
+def source(module: str) -> str:
+    """The directory that had to be looked in for a loaded module; empty where Python finds it by itself."""
+    file = Path(getattr(sys.modules[module], "__file__", None) or "")
+    depth = module.count(".") + (file.name == "__init__.py")
     directory = str(file.parents[depth]) if len(file.parents) > depth else ""
     return directory if directory in _looked_in else ""
 

@@ -153,7 +153,7 @@ def _placement(entry: Mapping[str, Any], implementation: kind.Kind) -> dict[str,
     """What the stage's entry says of how and where it is run."""
     found = {field: entry.get(field) for field in ("gpus", "trackers")}
     found["params"] = implementation.placed_params(entry.get("params") or {})
-    found["kind_from"] = plugins.source(type(implementation))
+    found["kind_from"] = plugins.source(type(implementation).__module__)
     return {field: value for field, value in found.items() if value}
 
 

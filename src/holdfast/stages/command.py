@@ -79,10 +79,10 @@ class Command(Kind):
         """Refuses what looks like a placeholder and is none: a program that reads `{input.a}` helps nobody."""
         known = ["out", "python", *(f"inputs.{name}" for name in inputs)]
         for token in () if params.get("tokens") else params["command"]:
-            for found in _strangers(token, known):
+            for found in _strangers(token, known) if "{" in token else ():
                 raise ConfigError(f"command has no placeholder `{{{found}}}`: in {token[:80]!r}", _meant(found, known))
         for name in params.get("makes", ()):
-            if re.search(r"\{(out|python|inputs\..*)\}", name):
+            if "{" in name and re.search(r"\{(out|python|inputs\..*)\}", name):
                 raise ConfigError(
                     f"makes has no placeholders: {name!r}",
                     f"names there are below its home: {name.rpartition('}/')[2]}",
@@ -121,6 +121,8 @@ class Command(Kind):
 
 def _fill(token: str, inputs: Mapping[str, Path], home: Path) -> str:
     """Only the three placeholders are known: braces of a program's own arguments stay as they are."""
+    if "{" not in token:
+        return token
     values = {"out": home, "python": sys.executable, **{f"inputs.{name}": path for name, path in inputs.items()}}
     names = "|".join(map(re.escape, values))
     return re.sub(rf"(?<!\$)\{{({names})\}}", lambda match: str(values[match[1]]), token)
@@ -128,10 +130,11 @@ def _fill(token: str, inputs: Mapping[str, Path], home: Path) -> str:
 
 def _strangers(token: str, known: list[str]) -> Iterator[str]:
     """What stands in braces and looks like a placeholder, but is none. A Python f-string has its own."""
-    for name in BRACES.findall(token) if not F_STRING.search(token) else ():
+    strange = [name for name in BRACES.findall(token) if name not in known]
+    for name in strange if strange and not F_STRING.search(token) else ():
         first = name.partition(".")[0].lower()
         is_input = first in LIKE_INPUT or ("." in name and near.name(first, LIKE_INPUT, 0.8))
-        if name not in known and (is_input or near.name(name.lower(), (*LIKE_OUT, "python"), 0.8)):
+        if is_input or near.name(name.lower(), (*LIKE_OUT, "python"), 0.8):
             yield name
 
 
