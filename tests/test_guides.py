@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from pydantic.fields import FieldInfo
 from tests.launches import copy_examples
 from tests.runs import REPOSITORY, hold, python, wait_until, write_plan
 from tests.test_docs import commands
+
+from holdfast.core import kind
 
 LEARNS = """
 import json, os
@@ -57,3 +61,38 @@ def test_commands_of_the_guide_to_trackers_do_what_it_says(tmp_path: Path) -> No
     root = tmp_path / "root"
     write_plan(tmp_path / "plan.yaml", {"run": python(LEARNS)})
     type_all("guides/trackers.md", root, WANDB_MODE="offline")
+
+
+def test_commands_and_files_of_the_guide_to_plans_do_what_it_says(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    page = (REPOSITORY / "docs" / "guides" / "plans.md").read_text()
+    for name, content in re.findall(r"```\w+\n# (\S+\.(?:yaml|py))\n(.*?)```", page, re.DOTALL):
+        (tmp_path / name).write_text(content)
+    (tmp_path / "list.txt").write_text("one two three\n")
+    type_all("guides/plans.md", root)
+    assert (root / "count" / "count.txt").read_text() == "3\n"
+    assert (root / "loud" / "loud.txt").read_text() == "ONE TWO THREE\n" * 2
+    assert (root / "count" / "logs" / "metrics.csv").read_text().startswith("step,")
+
+
+@pytest.mark.parametrize("name", kind.SHIPPED)
+def test_guide_to_plans_names_every_param_with_its_default(name: str) -> None:
+    page = (REPOSITORY / "docs" / "guides" / "plans.md").read_text()
+    (section,) = re.findall(rf"^## `{name}`.*?(?=^## )", page, re.DOTALL | re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \| (required|`.*?) \|", section.partition("\nPlaceholders")[0], re.MULTILINE)
+    said = {
+        param: default
+        for names, defaults in rows
+        for param, default in zip(
+            names.split(", "), defaults.split(", ") if "`, `" in names else [defaults], strict=True
+        )
+    }
+    fields = kind.load(name).Params.model_fields
+    assert said == {f"`{param}`": default_of(field) for param, field in fields.items()}
+
+
+def default_of(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    default = field.get_default(call_default_factory=True)
+    return f"`{'none' if default is None else json.dumps(default)}`"

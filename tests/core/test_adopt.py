@@ -71,3 +71,30 @@ def test_contents_behind_a_linked_directory_count(tmp_path: Path) -> None:
     before = adopt(store, data).key
     (real / "model.safetensors").write_text("new")
     assert adopt(store, data).key != before
+
+
+def test_file_is_known_by_its_contents_and_not_by_its_name(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    one, other = tmp_path / "one.json", tmp_path / "other.json"
+    one.write_text("{}")
+    other.write_text("{}")
+    assert adopt(store, one).key == adopt(store, other).key
+    other.write_text("[]")
+    assert adopt(store, one).key != adopt(store, other).key
+    other.write_text("")
+    assert adopt(store, other).key != adopt(store, one).key
+
+
+def test_file_and_a_directory_that_holds_it_are_different_inputs(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    directory = tmp_path / "data"
+    directory.mkdir()
+    (directory / "x").write_text("x")
+    assert adopt(store, directory).key != adopt(store, directory / "x").key
+
+
+@pytest.mark.timeout(20)
+def test_pipe_is_refused_and_does_not_hang_the_plan(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="neither a directory nor a file"):
+        adopt(Store(tmp_path / "root"), tmp_path / "pipe")

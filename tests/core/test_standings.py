@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,6 +19,7 @@ from holdfast.core.attempt import Claim
 from holdfast.core.errors import UserError
 from holdfast.core.job import Job
 from holdfast.core.kind import Kind, Params
+from holdfast.core.output import Output
 from holdfast.core.plan import Plan, Reader, State, missing, standings, submittable
 from holdfast.core.process import Identity
 from holdfast.core.stage import Ref
@@ -38,6 +40,9 @@ class Make(Kind):
     name = "make"
     Params = MakeParams
     exclusive = True
+
+    def run(self, params: MakeParams, inputs: Mapping[str, Path], out: Output) -> None:
+        """Nobody runs it: the machine plays the attempts itself."""
 
 
 class Use(Make):

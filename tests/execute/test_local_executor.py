@@ -95,7 +95,7 @@ def test_stage_behind_a_failed_one_is_owed_and_says_for_whom_it_waits(tmp_path: 
     assert status(root, "fails")["reason"] == "failed once: ValueError: no data (exit code 4)"
     assert status(root, "behind")["reason"] == "not started: its input fails is not complete, and nobody is at it"
     why = hold(root, "why", "fails", code=0).stdout
-    assert "| ValueError: no data" in why and "next: holdfast run fails" in why
+    assert "| ValueError: no data" in why and f"next: holdfast --root {root} run fails" in why
 
 
 def test_log_is_followed_until_the_attempt_ends(tmp_path: Path) -> None:

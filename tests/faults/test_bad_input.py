@@ -74,7 +74,7 @@ PLANS: list[tuple[str, Any, str]] = [
     ("command is text", {"stages": {"a": {"kind": "command", "params": {"command": "rm -rf /"}}}}, "command"),
     ("empty command", {"stages": {"a": {"kind": "command", "params": {"command": []}}}}, "command"),
     ("absent directory", {"stages": {"a": {**COMMAND, "inputs": {"x": "/no/such/place"}}}}, "/no/such/place"),
-    ("a file as input", {"stages": {"a": {**COMMAND, "inputs": {"x": "/etc/hostname"}}}}, "/etc/hostname"),
+    ("a device as input", {"stages": {"a": {**COMMAND, "inputs": {"x": "/dev/null"}}}}, "neither a directory nor a"),
     ("home of nobody", {"stages": {"a": {**COMMAND, "inputs": {"x": "~nobody-of-this-name/x"}}}}, ""),
     *((f"name {name!r}", {"stages": {name: COMMAND}}, "") for name in
       ("..", ".", "/etc", "a/b", "a\nb", "", "a b", "$(id)", "`id`", "a;b", ".hidden", "x" * 300, "字" * 120, "\u202ea",

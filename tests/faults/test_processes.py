@@ -84,7 +84,10 @@ def test_what_a_program_leaves_in_the_background_is_ended_and_said(tmp_path: Pat
     assert status(root, "daemon")["state"] == "complete"
     assert not is_running(int(pid.read_text()))
     reason = status(root, "liar")["reason"]
-    assert "exited 0 without its output: result; 1 processes that it left in the background were ended" in reason
+    assert (
+        "exited 0 without its output: result (nothing is there); 1 processes that it left in the background were ended"
+        in reason
+    )
 
 
 def test_background_process_without_its_environment_is_ended_too(tmp_path: Path) -> None:
@@ -100,7 +103,10 @@ def test_program_that_ends_well_without_its_output_is_owed(tmp_path: Path) -> No
     root = tmp_path / "root"
     plan = write_plan(tmp_path / "plan.yaml", {"empty": shell("true > {out}/there", makes=["there", "absent"])})
     hold(root, "run", str(plan), "--wait", code=1)
-    assert status(root, "empty")["reason"] == "failed once: exited 0 without its output: there, absent"
+    assert (
+        status(root, "empty")["reason"]
+        == "failed once: exited 0 without its output: there is empty, absent (there is: there)"
+    )
     hold(root, "run", str(plan), "--wait", code=1)
     assert status(root, "empty")["reason"].startswith("failed twice: ")
 

@@ -158,4 +158,4 @@ def test_names_that_mean_no_tracker_are_refused_before_anything_is_submitted(tmp
 def test_track_without_a_tracker_says_how_to_name_one(tmp_path: Path) -> None:
     root = tmp_path / "root"
     finished(root, 1)
-    assert "holdfast track run --tracker wandb" in hold(root, "track", "run", code=2).stderr
+    assert f"holdfast --root {root} track run --tracker wandb" in hold(root, "track", "run", code=2).stderr

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 
+from holdfast.cli.tokens import count, not_negative
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry", action="store_true", help="print what would be deleted")
     parser.add_argument(
-        "--days", type=float, default=7.0, metavar="N", help="attempts younger than this stay (default: 7)"
+        "--days", type=not_negative, default=7.0, metavar="N", help="attempts younger than this stay (default: 7)"
     )
     parser.add_argument(
-        "--keep", type=int, default=2, metavar="N", help="newest attempts of a stage that stay (default: 2)"
+        "--keep", type=count, default=2, metavar="N", help="newest attempts of a stage that stay (default: 2)"
     )
     parser.add_argument("--json", action="store_true", help="the list as JSON")
 
@@ -27,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options.root)
     found = [
         (path, stop.size(path))
-        for path in stop.rubbish(store, attempts_older_than=options.days * 86400, keep=max(1, options.keep))
+        for path in stop.rubbish(store, attempts_older_than=options.days * 86400, keep=options.keep)
     ]
     if options.json:
         print(

@@ -63,13 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.verb:
         parser.print_help()
         return 0
+    options.typed_root = options.root
     try:
         options.root, options.root_is_given = root.find(options.root, options.verb)
         return int(options.run(options))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         if error.hint:
-            print(f"\nhint: {error.hint}", file=sys.stderr)
+            print(f"\nhint: {root.keep(error.hint, options.typed_root)}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # The reader of our output went away (`holdfast status | head`): keep the interpreter from complaining at exit.

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from holdfast.cli.tokens import positive
+from holdfast.cli.tokens import count, positive
 
 if TYPE_CHECKING:
     from holdfast.execute.submit import Placement
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="at a time (default: 1 on this machine, on SLURM what it allows)",
     )
     group.add_argument("--nodes", type=positive, metavar="N", help="nodes of each job")
-    group.add_argument("--gpus", type=int, metavar="N", help="GPUs of each job, on each node")
+    group.add_argument("--gpus", type=count, metavar="N", help="GPUs of each job, on each node")
     group.add_argument(
         "--time", metavar="H:M:S", help="limit of one allocation; work that was saved goes on in another"
     )

@@ -34,7 +34,8 @@ def _watch_live(look: Callable[[], Sequence[Standing]], interval: float) -> None
     with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
         while True:
             found = look()
-            live.update(Text.from_ansi("\n".join(table.lines(found, coloured=True))), refresh=True)
+            text = "\n".join(table.lines(found, coloured=True))
+            live.update(Text.from_ansi(text, no_wrap=True, overflow="ellipsis"), refresh=True)
             if not any(standing.state in IN_FLIGHT for standing in found):
                 return
             time.sleep(interval)

@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.core.errors import UserError
 
 DEFAULT = "holdfast-runs"
+COMMAND = re.compile(r"\bholdfast (?=(?:run|status|logs|why|track|cancel|rm|gc|launch|quickstart)\b)")
 OWN_VARIABLE = {"launch": ("LOG", "nemo-rl")}
 """The verbs that came with a variable of their own, and the folder below it."""
 
@@ -40,6 +43,13 @@ def find(given: str | None, verb: str, environ: Mapping[str, str] = os.environ) 
         told = ", ".join(f"{path} ({where})" for where, path in roots.items())
         raise UserError(f"two roots, and nobody said which: {told}", f"say it: --root {next(iter(roots.values()))}")
     return (next(iter(roots.values())), True) if roots else (_path(DEFAULT), False)
+
+
+def keep(text: str, typed: str | None) -> str:
+    """A hint with the root that was typed in each of its commands: without it they would look elsewhere."""
+    if typed is None or "--root" in text:
+        return text
+    return COMMAND.sub(lambda match: f"{match[0]}--root {shlex.quote(typed)} ", text)
 
 
 def _of_variables(environ: Mapping[str, str]) -> dict[str, Path]:

@@ -14,46 +14,57 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from holdfast.core import artifact, files
+from holdfast.core import artifact, files, near
 from holdfast.core.errors import DamagedFile, UserError
 from holdfast.core.stage import Stage
 from holdfast.core.store import ADOPTED, Record, Store
 
 
 def adopt(store: Store, path: Path) -> Record:
-    """The record that stands for the directory at `path` in a plan.
+    """The record that stands for the directory or file at `path` in a plan.
 
     Raises:
-        UserError: there is no such directory.
+        UserError: there is nothing of the kind.
     """
-    if not path.is_dir():
+    if not path.exists():
+        close = near.path(path)
         raise UserError(
-            f"cannot take in {path}: there is no such directory", "give the path of a directory, or the name of a stage"
+            f"cannot take in {path}: there is no such directory or file at {path.absolute()}",
+            f"did you mean `{close}`?" if close else "give a path from where you type, or the name of a stage",
+        )
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(
+            f"cannot take in {path}: it is neither a directory nor a file", "give what has contents that stay"
         )
     location = path.resolve()
     return Record(Stage(ADOPTED, 1, {"fingerprint": fingerprint(store, location)}), location.name, str(location))
 
 
-def fingerprint(store: Store, directory: Path, *, remember: bool = False) -> str:
-    """Of the contents: names and digests of all files below, hidden ones and our manifest excepted.
+def fingerprint(store: Store, location: Path, *, remember: bool = False) -> str:
+    """Of the contents: of a directory the names and digests of all files below, hidden ones and our manifest excepted;
+    of a file its digest.
 
     Only with `remember` is the answer kept: a planner looks and writes nothing.
     """
-    cache = store.adopted / f"{hashlib.sha256(str(directory).encode()).hexdigest()[:32]}.json"
-    seen = _states(directory)
+    cache = store.adopted / f"{hashlib.sha256(str(location).encode()).hexdigest()[:32]}.json"
+    seen = {"": _state(location.stat())} if location.is_file() else _states(location)
     try:
         known = files.read_or_none(cache, "fingerprint")
     except DamagedFile:
         known = None
     if known and known["files"] == seen:
         return str(known["fingerprint"])
-    digests = {name: artifact.digest_of(directory / name) for name in sorted(seen)}
+    digests = {name: artifact.digest_of(location / name) for name in sorted(seen)}
     found = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     # A file written within the last two seconds could change again without a visible change of its times.
     if remember and all(time.time_ns() - max(state[2:]) > 2_000_000_000 for state in seen.values()):
         files.make_directories(cache.parent)
-        files.replace(cache, files.encode({"path": str(directory), "files": seen, "fingerprint": found}))
+        files.replace(cache, files.encode({"path": str(location), "files": seen, "fingerprint": found}))
     return found
+
+
+def _state(found: os.stat_result) -> list[int]:
+    return [found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns]
 
 
 def _states(directory: Path) -> dict[str, list[int]]:
@@ -72,8 +83,7 @@ def _states(directory: Path) -> dict[str, list[int]]:
                 "mend or delete the link",
             ) from None
         if stat.S_ISREG(state.st_mode):
-            times = [state.st_mtime_ns, state.st_ctime_ns]
-            states[str(path.relative_to(directory))] = [state.st_ino, state.st_size, *times]
+            states[str(path.relative_to(directory))] = _state(state)
     return states
 
 

@@ -14,7 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from holdfast.core.process import Identity
 HEARTBEAT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
 ENTRY = re.compile(r"(\d{3,})\.json")
+STAGE_SEQUENCES = ("attempts", "queued")
 RESERVE = 4096
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -112,14 +113,15 @@ class Verdict:
 
 def newest(sequence: str | Path) -> Claim | None:
     """The claim with the highest number in `attempts/` or `queued/`, or None."""
-    while number := _highest(sequence):
+    while number := highest(sequence):
         # Slots are tidied up: the entry that was the highest may be gone already, but then there is a higher one.
         with contextlib.suppress(FileNotFoundError):
             return read(Path(sequence), number)
     return None
 
 
-def _highest(sequence: str | Path) -> int:
+def highest(sequence: str | Path) -> int:
+    """The highest number that was taken in a sequence, 0 where there is none."""
     try:
         names = os.listdir(sequence)
     except (FileNotFoundError, NotADirectoryError):
@@ -133,8 +135,7 @@ def _highest(sequence: str | Path) -> int:
 
 def every(sequence: Path) -> list[Claim]:
     """All claims of a sequence, oldest first."""
-    last = newest(sequence)
-    return [read(sequence, n) for n in range(1, last.n + 1)] if last else []
+    return [read(sequence, n) for n in range(1, highest(sequence) + 1)]
 
 
 def entry(sequence: Path, n: int) -> Path:
@@ -142,22 +143,40 @@ def entry(sequence: Path, n: int) -> Path:
 
 
 def read(sequence: Path, n: int) -> Claim:
-    """Claim number `n` of a sequence.
+    """Claim number `n` of a sequence. Of a damaged entry whose attempt has an exit record, what that one says: nobody
+    is at it any more.
 
     Raises:
         DamagedFile, UnreadableFile: the entry is torn, foreign or closed to us. It still counts as a claim: nobody may
             assume that it is free.
     """
-    path = entry(sequence, n)
+    try:
+        return _read(entry(sequence, n))
+    except DamagedFile as error:
+        claim = nameless(sequence, n)
+        ending = claim.ending()
+        if ending is None:
+            way_out = f"if you know that nobody is at it: holdfast cancel --declare-dead {sequence.parent.name[:12]}"
+            raise DamagedFile(str(error), way_out if sequence.name in STAGE_SEQUENCES else error.hint) from None
+        started = ending.get("started", ending["finished"])
+        return replace(claim, job=str(ending.get("job", "")), started=started if isinstance(started, float) else 0.0)
+
+
+def nameless(sequence: Path, n: int) -> Claim:
+    """What can be said of a claim whose entry cannot be read: where it prints. Nobody can judge its owner."""
+    nobody = Identity("", "an unknown host", "", "", 0, "", "somebody")
+    return Claim(entry(sequence, n), n, "", "", nobody, 0.0)
+
+
+def _read(path: Path) -> Claim:
     content = files.read(path, "claim")
     try:
-        owner = Identity(**content["owner"])
         return Claim(
             path,
-            n,
+            int(path.stem),
             str(content["token"]),
             str(content["job"]),
-            owner,
+            Identity(**content["owner"]),
             float(content["started"]),
             str(content.get("allocation", "")),
             int(content.get("restarts", 0)),
@@ -217,7 +236,8 @@ def _encode(claim: Claim) -> bytes:
 
 def end(claim: Claim, outcome: str, reason: str, **details: Any) -> None:
     """Write the exit record; the first one stands."""
-    content = files.encode({"outcome": outcome, "reason": reason, **details, "finished": time.time()})
+    of = {"job": claim.job, "started": claim.started}  # should the claim itself be damaged one day
+    content = files.encode({"outcome": outcome, "reason": reason, **details, **of, "finished": time.time()})
     files.make_directories(claim.directory)
     with contextlib.suppress(FileExistsError):
         try:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from holdfast.core import near
 from holdfast.core.errors import ConfigError, unknown_key
 
 DEFAULTS = "defaults"
@@ -70,7 +71,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         content = yaml_text.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no config at {path}", "give the path of a YAML file") from None
+        raise ConfigError(f"there is no config at {path}", near.yaml_hint(path)) from None
     except (OSError, UnicodeDecodeError, YAMLError) as error:
         raise ConfigError(f"config cannot be read: {path}: {_one_line(error)}", f"edit {path}") from None
     if content is None:
@@ -191,7 +192,10 @@ def resolve(config: dict[str, Any], where: str) -> dict[str, Any]:
     try:
         resolved = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"config cannot be resolved: {where}: {_one_line(error)}", f"edit {where}") from None
+        raise ConfigError(
+            f"config cannot be resolved: {where}: {_one_line(error)}",
+            f"edit {where} (what a shell is to replace is written `$NAME`, or `\\${{NAME}}`)",
+        ) from None
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 

@@ -15,7 +15,7 @@ Four ship (`holdfast.stages`); yours is `package.module:Class` and needs no regi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import BaseModel, Field
 
 from holdfast.core.errors import ConfigError
-from holdfast.core.plugins import load_class
+from holdfast.core.plugins import load_class, place
 from holdfast.core.schema import Schema, validate
 from holdfast.core.service import Service
 from holdfast.core.stage import Ref, Stage
@@ -77,12 +77,14 @@ class Kind:
     `exclusive`: the home is filled across attempts, and no second attempt starts without proof that the first is dead.
     Otherwise each attempt fills a temporary directory of its own, and two at once cost work but never truth.
     `loose`: globs of files that others append to; they are listed in the manifest, not sealed.
+    `has_inner`: whether it may publish artifacts inside its home (checkpoints), which others can take by themselves.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
     loose: ClassVar[tuple[str, ...]] = ()
+    has_inner: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ()
     Params: ClassVar[type[Params]] = Params
 
@@ -145,6 +147,18 @@ class Kind:
         """`params` with those that follow from what they name, and belong to the identity (a version, for example)."""
         return params
 
+    def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
+        """Whether what a person wrote in a plan can be meant so, beyond what params and inputs say by themselves.
+
+        Raises:
+            ConfigError: what cannot be meant, and what may be.
+        """
+
+    def placed_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `params` that say how the work is run: they belong to the placement."""
+        marked = _placed_names(self.Params)
+        return {name: value for name, value in params.items() if name in marked}
+
     def check_inputs(self, given: Mapping[str, Ref]) -> None:
         """Whether these are the inputs that the kind has.
 
@@ -164,9 +178,18 @@ def _canonical(params: BaseModel) -> dict[str, Any]:
         extra = info.json_schema_extra
         if not isinstance(extra, dict):
             continue
-        if "placed" in extra or ("as_before" in extra and dumped[name] == extra["as_before"]):
+        if _is_placed(extra) or ("as_before" in extra and dumped[name] == extra["as_before"]):
             del dumped[name]
     return dumped
+
+
+@cache
+def _placed_names(params: type[Params]) -> frozenset[str]:
+    return frozenset(name for name, info in params.model_fields.items() if _is_placed(info.json_schema_extra))
+
+
+def _is_placed(extra: object) -> bool:
+    return isinstance(extra, dict) and "placed" in extra
 
 
 def identifier(kind: type[Kind]) -> str:
@@ -180,6 +203,23 @@ def load(name: str) -> Kind:
     """The kind of this name.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: there is none, or it lacks what a kind must have.
     """
-    return load_class(name, SHIPPED, Kind, "kind")()
+    found = load_class(name, SHIPPED, Kind, "kind")
+    for problem, hint in _mistakes(found):
+        raise ConfigError(f"kind `{name}` {problem}: {place(found)}", hint)
+    return found()
+
+
+def _mistakes(found: type[Kind]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a class, and what to write instead."""
+    if not (name := getattr(found, "name", None)) or not isinstance(name, str):
+        yield "has no name", f'add `name = "{found.__name__.lower()}"` to the class'
+    inputs: object = found.inputs
+    if not isinstance(inputs, tuple | list) or not all(isinstance(each, str) for each in inputs):
+        yield f"has inputs {inputs!r}, expected a tuple of names", 'write `inputs = ("name",)`, with the comma'
+    params: object = found.Params
+    if not (isinstance(params, type) and issubclass(params, Params)):
+        yield f"has Params {params!r}, expected a class of params", "derive it from holdfast.core.kind.Params"
+    if found.run is Kind.run and found.command is Kind.command:
+        yield "has neither run nor command", "add `def run(self, params, inputs, out)`, which fills out.path"

@@ -284,7 +284,7 @@ class Reader:
         if record is None:
             return None
         if record.stage.kind == ADOPTED:
-            return str(record.stage.params["fingerprint"]) if self.store.home(record).is_dir() else None
+            return str(record.stage.params["fingerprint"]) if self.store.home(record).exists() else None
         manifest = artifact.holds(f"{self._root}/{record.home}/{ref.path}", ref.key, ref.path)
         return manifest.digest if manifest else None
 
@@ -319,7 +319,11 @@ def _refused(claim: Claim) -> str:
 
 def _reached(claim: Claim) -> str:
     progress = claim.progress()
-    return f", at {progress['unit']} {progress['done']} of {progress['total']}" if progress else ""
+    if not progress:
+        return ""
+    # Of a program that says how far it is but not how far it goes, both numbers are the same.
+    of = f" of {progress['total']}" if progress["total"] != progress["done"] else ""
+    return f", at {progress['unit']} {progress['done']}{of}"
 
 
 def standings(plan: Plan, store: Store) -> list[Standing]:

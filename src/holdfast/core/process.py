@@ -153,14 +153,15 @@ def _is_hidden(pid: int) -> bool:
     return False
 
 
-def carriers() -> dict[str, list[int]]:
-    """Every attempt token on this host and the processes that carry it in their environment.
+def carriers(variable: str = ATTEMPT_VARIABLE) -> dict[str, list[int]]:
+    """Every attempt token on this host and the processes that carry it in their environment; or of another variable,
+    its values.
 
     A process whose environment may not be read (another user's, or a setuid program) counts as carrying none.
     """
     found: dict[str, list[int]] = {}
     for pid in _pids():
-        token = _carried_token(pid)
+        token = _carried(pid, variable)
         if token and start_time(pid) is not None:
             found.setdefault(token, []).append(pid)
     return found
@@ -174,23 +175,23 @@ def _pids() -> list[int]:
     return list(psutil.pids())
 
 
-def _carried_token(pid: int) -> str:
+def _carried(pid: int, variable: str) -> str:
     if LINUX:
-        return _token_in_proc(pid)
+        return _value_in_proc(pid, variable)
     import psutil
 
     with contextlib.suppress(psutil.Error):
-        return str(psutil.Process(pid).environ().get(ATTEMPT_VARIABLE, ""))
+        return str(psutil.Process(pid).environ().get(variable, ""))
     return ""
 
 
-def _token_in_proc(pid: int) -> str:
+def _value_in_proc(pid: int, variable: str) -> str:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             environment = file.read()
     except OSError:
         return ""
-    prefix = ATTEMPT_VARIABLE.encode() + b"="
+    prefix = variable.encode() + b"="
     for entry in environment.split(b"\0"):
         if entry.startswith(prefix):
             return entry[len(prefix) :].decode(errors="replace")
@@ -247,12 +248,13 @@ def end_found(find: Callable[[], list[int]], grace: float) -> list[int]:
     return sorted(ended)
 
 
-def memory_kills() -> int:
-    """How many processes this host's kernel has ended for lack of memory since it started (0 where it does not say)."""
+def memory_kills() -> int | None:
+    """How many processes this host's kernel has ended for lack of memory since it started, None where it does not
+    say."""
     for line in _read_line("/proc/vmstat").splitlines():
         if line.startswith("oom_kill "):
             return int(line.split()[1])
-    return 0
+    return None
 
 
 def send_signal(pid: int, number: int) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 from holdfast.core import attempt, files
 from holdfast.core.attempt import Census, Claim, Life
-from holdfast.core.errors import UserError
+from holdfast.core.errors import DamagedFile, UserError
 from holdfast.core.store import Record, Store
 from holdfast.execute.diagnosis import plain
 
@@ -21,16 +22,18 @@ def find_attempt(store: Store, record: Record, number: int | None) -> Claim:
     Raises:
         UserError: there is none.
     """
-    last = attempt.newest(store.attempts(record.key))
-    if last is None:
+    sequence = store.attempts(record.key)
+    last = attempt.highest(sequence)
+    if not last:
         raise UserError(f"`{record.name}` was never started, so it printed nothing", f"holdfast why {record.name}")
-    if number is None:
-        return last
-    if not 1 <= number <= last.n:
-        raise UserError(
-            f"`{record.name}` has no attempt {number}: it has {last.n}", f"give a number from 1 to {last.n}"
-        )
-    return attempt.read(store.attempts(record.key), number)
+    wanted = last if number is None else number
+    if not 1 <= wanted <= last:
+        raise UserError(f"`{record.name}` has no attempt {number}: it has {last}", f"give a number from 1 to {last}")
+    try:
+        return attempt.read(sequence, wanted)
+    except DamagedFile as error:
+        warnings.warn(f"{error}; what it printed is shown all the same", stacklevel=2)
+        return attempt.nameless(sequence, wanted)
 
 
 def log_of(claim: Claim, service: str | None) -> Path:

@@ -9,10 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from holdfast.core import attempt, files, job, process
-from holdfast.core.attempt import Census, Life
+from holdfast.core.attempt import Census, Claim, Life, Verdict
 from holdfast.core.errors import DamagedFile, Held, UserError
 from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State, refuse_if_read
 from holdfast.core.store import Record, Store
+
+KEPT = ("exit.json", "requeue.json")
+"""What says how an attempt ended, and whether it goes on."""
 
 
 def cancel(store: Store, found: Sequence[Standing]) -> None:
@@ -75,16 +78,34 @@ def declare_dead(store: Store, standing: Standing) -> None:
     Raises:
         UserError: this machine can see that it is alive.
     """
-    last = attempt.newest(store.attempts(standing.record.key))
+    key = standing.record.key
+    place = _newest_or_nameless(store.queued(key))
+    if place and not place.token and place.ending() is None:
+        attempt.end(place, "dropped", f"not started: its place in the queue is damaged: {place.path}")
+    last = _newest_or_nameless(store.attempts(key))
     if last is None or last.ending() is not None:
         return
-    verdict = attempt.judge(last, Census())
+    verdict = attempt.judge(last, Census()) if last.token else _judge_by_record(last)
     if verdict.life is Life.ALIVE:
         raise UserError(
             f"attempt {last.n} of `{standing.record.name}` is alive: {verdict.reason}",
             f"holdfast cancel {standing.record.name}",
         )
     attempt.end(last, "died", f"declared dead by {process.current().user}: {verdict.reason}")
+
+
+def _newest_or_nameless(sequence: Path) -> Claim | None:
+    try:
+        return attempt.newest(sequence)
+    except DamagedFile:
+        return attempt.nameless(sequence, attempt.highest(sequence))
+
+
+def _judge_by_record(claim: Claim) -> Verdict:
+    """Of a claim that does not say who has it: whether processes of this host still do its work."""
+    if pids := process.carriers("HOLDFAST_RECORD").get(str(claim.directory)):
+        return Verdict(Life.ALIVE, f"process {', '.join(map(str, pids))} still does its work")
+    return Verdict(Life.UNKNOWN, f"its claim is damaged: {claim.path}")
 
 
 def remove(store: Store, record: Record, reason: str) -> None:
@@ -155,10 +176,10 @@ def _old_attempts(sequence: Path, older_than: float, keep: int) -> Iterator[Path
         claims = attempt.every(sequence)
     except DamagedFile:
         return  # nobody knows whose it is, so all of it stays
-    for claim in claims[:-keep]:
+    for claim in claims[: max(0, len(claims) - keep)]:
         ending = claim.ending()
         if ending and time.time() - ending["finished"] > older_than and claim.output.exists():
-            yield from (path for path in claim.directory.iterdir() if path.name != "exit.json")
+            yield from (path for path in claim.directory.iterdir() if path.name not in KEPT)
 
 
 def size(path: Path) -> int:

@@ -223,13 +223,15 @@ class Supervisor:
             return Ending(result["outcome"], result["reason"], code)
         told = diagnosis.telling_line(files.read_tail(claim.output))
         words = self._exit_words(code)
+        if code < 0 and told:  # a signal came from outside: what it printed last is no reason, only where it was
+            return Ending("failed", f"{words}; its last line: {told}", code)
         return Ending("failed", f"{told} ({words})" if told else words, code)
 
     def _exit_words(self, code: int) -> str:
         """How a process ended, and what it cannot have said itself: that memory or disk ran out."""
         words = diagnosis.exit_words(code)
-        if code == -signal.SIGKILL and process.memory_kills() > self.memory_kills:
-            words += "; the kernel ended processes for lack of memory meanwhile"
+        if code == -signal.SIGKILL:
+            words += _memory_words(self.memory_kills, process.memory_kills())
         disk = os.statvfs(self.root)
         if disk.f_bavail * disk.f_frsize < DISK_LEFT:
             words += f"; no space is left on the disk of {self.root}"
@@ -343,6 +345,13 @@ class Patience:
         while self.steps and now - self.started >= self.steps[0][0]:
             self.steps.pop(0)[1](child, claim)
             self.taken += 1
+
+
+def _memory_words(before: int | None, now: int | None) -> str:
+    """What the kernel's count of processes that it ended for lack of memory says of a SIGKILL."""
+    if before is None or now is None:
+        return " (out of memory?)"
+    return "; the kernel ended processes for lack of memory meanwhile" if now > before else ""
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:

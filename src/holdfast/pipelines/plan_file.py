@@ -6,18 +6,19 @@
       half:    {kind: convert, inputs: {checkpoint: grpo/training_state/step_75}}
 
 An input is the name of a stage, with a path behind it for an artifact inside it; what begins with `/`, `./`, `../` or
-`~/` is a directory that others made.
+`~/` is a directory or a file that others made. docs/guides/plans.md has the whole of it.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from holdfast import trackers
-from holdfast.core import config, kind
+from holdfast.core import artifact, config, kind, near, plugins
 from holdfast.core.adopt import adopt
 from holdfast.core.errors import ConfigError, unknown_key
 from holdfast.core.plan import Plan
@@ -43,6 +44,9 @@ def read(path: Path, overrides: Sequence[str], store: Store) -> Plan:
         raise ConfigError(
             f"plan {path} has no stages: it holds {stages!r}", "write `stages: {name: {kind: ..., params: ...}}`"
         )
+    # Kinds of one's own: where the command was typed, then beside the plan.
+    plugins.look_in(os.getcwd())
+    plugins.look_in(str(path.absolute().parent))
     return _Reading(stages, store).plan()
 
 
@@ -71,8 +75,9 @@ class _Reading:
         entry = self._entry(name)
         implementation = kind.load(entry["kind"])
         inputs = {each: self._ref(text, name, trail) for each, text in (entry.get("inputs") or {}).items()}
-        stage = implementation.stage(entry.get("params") or {}, inputs)
-        placement = {field: entry[field] for field in ("gpus", "trackers") if entry.get(field)}
+        params = entry.get("params") or {}
+        stage = implementation.stage(params, inputs)
+        implementation.check_plan(params, inputs)
         home = implementation.home(name)
         if not is_below(home):
             raise ConfigError(
@@ -82,7 +87,7 @@ class _Reading:
             raise ConfigError(
                 f"stage `{name}` would go to {home}, which is a folder of holdfast's own", "give it another name"
             )
-        return Record(stage, name, home, placement)
+        return Record(stage, name, home, _placement(entry, implementation))
 
     def _entry(self, name: Any) -> Mapping[str, Any]:
         entry = self.stages[name]
@@ -112,11 +117,48 @@ class _Reading:
             record = adopt(self.store, Path(text).expanduser())
             self.adopted.append(record)
             return Ref(record.key)
-        supplier, _, path = text.partition("/")
+        supplier, _, path = text.rstrip("/").partition("/")
         if supplier not in self.stages:
             error = unknown_key(supplier, list(self.stages), "plan")
             raise ConfigError(f"stage `{name}` takes `{text}`, but the {error}", error.hint)
-        return Ref(self._record(supplier, trail).key, path)
+        ref = Ref(self._record(supplier, trail).key, path)
+        if path:
+            self._check_inner(ref, supplier, name)
+        return ref
+
+    def _check_inner(self, ref: Ref, supplier: str, name: str) -> None:
+        """Whether the artifact inside of `supplier` is there, or may still come."""
+        record = self.records[supplier]
+        home = self.store.home(record)
+        manifest = artifact.holds(home, record.key)
+        there = [str(each.get("path")) for each in manifest.content.get("inner", [])] if manifest else []
+        if ref.path in there or artifact.holds(home / ref.path, ref.key, ref.path):
+            return
+        takes = f"stage `{name}` takes `{supplier}/{ref.path}`"
+        if manifest:
+            close = near.name(ref.path, there)
+            raise ConfigError(
+                f"{takes}, but {supplier} is complete and has no artifact `{ref.path}` in it; "
+                f"it has: {near.listed(there)}",
+                f"did you mean `{supplier}/{close}`?" if close else _as_file(ref.path, supplier),
+            )
+        if not kind.load(record.stage.kind).has_inner:
+            raise ConfigError(
+                f"{takes}, but kind {record.stage.kind} publishes no artifacts inside its home",
+                _as_file(ref.path, supplier),
+            )
+
+
+def _placement(entry: Mapping[str, Any], implementation: kind.Kind) -> dict[str, Any]:
+    """What the stage's entry says of how and where it is run."""
+    found = {field: entry.get(field) for field in ("gpus", "trackers")}
+    found["params"] = implementation.placed_params(entry.get("params") or {})
+    found["kind_from"] = plugins.source(type(implementation).__module__)
+    return {field: value for field, value in found.items() if value}
+
+
+def _as_file(path: str, supplier: str) -> str:
+    return f"for a file in it, take all of it, `x: {supplier}`, and write {{inputs.x}}/{path} in the command"
 
 
 def _check_trackers(names: Any, stage: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from holdfast.core import process
+from holdfast.core import near, plugins, process
 from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError, unknown_key
 from holdfast.core.plan import Plan, Reader, Standing
 from holdfast.core.store import Record, Store
@@ -21,11 +22,14 @@ def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool =
     """The plan in a file, or the plan of one stage that the root knows.
 
     Raises:
-        UserError: the stage was written by another user, whose commands would run as ours, and there is no `trust`.
+        UserError: there is no such plan, or the stage was written by another user, whose commands would run as ours,
+            and there is no `trust`.
     """
     if is_plan_file(text):
         from holdfast.pipelines import plan_file
 
+        if not os.path.lexists(text):
+            raise ConfigError(f"there is no plan at {text}", near.yaml_hint(Path(text)))
         return plan_file.read(Path(text), overrides, store)
     if overrides:
         raise ConfigError(
@@ -35,6 +39,8 @@ def plan_for(text: str, overrides: Sequence[str], store: Store, *, trust: bool =
     if not trust:
         for record in records:
             _check_author(record, store)
+    for directory in {record.placement.get("kind_from") for record in records} - {None}:
+        plugins.look_in(str(directory))
     return Plan(records)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import artifact, files, kind
+from holdfast.core import artifact, files, kind, plugins
 from holdfast.core.adopt import fingerprint
 from holdfast.core.errors import DamagedFile, NotComplete, Stopped, UserError
 from holdfast.core.kind import Kind
@@ -35,6 +35,8 @@ class Work:
         self.environ = environ
         self.used = self._read_digests()
         self.record = self._read(key)
+        if directory := self.record.placement.get("kind_from"):
+            plugins.look_in(str(directory))
         self.kind: Kind = kind.load(self.record.stage.kind)
         self.params = self.kind.parse(self.record.stage.params, self.record.placement)
 

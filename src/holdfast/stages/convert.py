@@ -46,6 +46,7 @@ class Convert(Kind):
     """Safe to run twice: the bytes are the same."""
 
     name = "convert"
+    has_inner = False
     inputs = ("checkpoint",)
     Params = ConvertParams
 

@@ -55,6 +55,7 @@ class Evaluate(Kind):
     """Safe to run twice: rows of both attempts count, and the first to finish publishes."""
 
     name = "evaluate"
+    has_inner = False
     inputs = ("model",)
     Params = EvaluateParams
 
