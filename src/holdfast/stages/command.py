@@ -67,7 +67,7 @@ class Command(Kind):
 
     def surroundings(self, params: CommandParams) -> Surroundings:
         known = params.profile
-        progress = {"checkpoints": known.checkpoints, "total": params.total_steps} if known else {}
+        progress = profile.progress(known, params.total_steps) if known else {}
         return Surroundings(
             directory=params.directory,
             variables={**params.variables, **params.env},
