@@ -21,11 +21,13 @@ from holdfast.core.job import Task
 
 METRICS = "metrics.jsonl"
 CHECKPOINT = "{checkpoint}"
-"""Stands in a token of the command for the path of the newest complete checkpoint."""
+"""Stands in `task.progress["resume"]` for the path of the newest whole checkpoint."""
 
 
 def changed_files(task: Task, directory: str) -> str:
     """Which file that is part of the key is not any more what was submitted, in words; empty if none."""
+    if task.directory and not os.path.isdir(task.directory):
+        return f"{task.directory}, where it was to run, is not there any more: launch it again"
     for name, wanted in task.reads.items():
         path = Path(task.directory or directory) / name
         try:
@@ -52,14 +54,14 @@ def stop_signal(task: Task) -> int:
     return int(getattr(signal.Signals, f"SIG{task.stop_signal.removeprefix('SIG')}")) if task.stop_signal else 0
 
 
-def resumed(task: Task, home: Path, command: Iterable[str]) -> list[str]:
-    """The command with the newest complete checkpoint in the token that asks for one; without one, without it."""
-    told = task.progress.get("resume")
-    if not told:
-        return list(command)
-    checkpoint = _newest(home, task.progress)[1]
-    found = [told.replace(CHECKPOINT, str(checkpoint))] if checkpoint else []
-    return [each for token in command for each in (found if token == told else [token])]
+def resume_token(task: Task, home: Path, command: Iterable[str]) -> str:
+    """What tells the program its newest whole checkpoint; empty where there is none, or the command says it already."""
+    told = str(task.progress.get("resume", ""))
+    key = told.partition(CHECKPOINT)[0].rstrip("=")
+    checkpoint = _newest(home, task.progress)[1] if told else None
+    if checkpoint is None or any(token == key or token.startswith(f"{key}=") for token in command):
+        return ""
+    return told.replace(CHECKPOINT, str(checkpoint))
 
 
 def note_progress(task: Task, home: Path, claim: Claim) -> None:

@@ -119,7 +119,7 @@ class Profile(Schema):
     always: tuple[str, ...] = ()
     """Keys of `inject` that the program has, whether or not its config says so."""
     resume: str = ""
-    """The key with the checkpoint to go on from; it is set where there is one when an attempt starts."""
+    """The key with the checkpoint to go on from. An attempt that finds a whole one sets it, unless the user did."""
     reporters: Reporters = Field(default_factory=Reporters)
     loose: tuple[str, ...] = ()
     """Globs of files that others append to: listed, not sealed."""

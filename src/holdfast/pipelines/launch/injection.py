@@ -1,20 +1,20 @@
-"""What a launched program is told beside its own config: where to write, its name, whether W&B is on, where to go on.
+"""What a launched program is told beside its own config: where to write, what it is called, whether W&B is on.
 
 What the user set, in a sweep or on the command line, wins: those keys are not injected.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import ConfigError
-from holdfast.execute.outsiders import CHECKPOINT
-from holdfast.pipelines.launch.intent import Intent
+from holdfast.pipelines.launch.intent import Intent, is_override
 from holdfast.stages.profile import MISSING, Profile, find
 
 WANDB = "wandb"
+PLAIN = "{key}={value}"
 
 
 def config_tokens(profile: Profile, path: str | None) -> list[str]:
@@ -28,9 +28,28 @@ def config_tokens(profile: Profile, path: str | None) -> list[str]:
 def tokens(profile: Profile, found: Intent, words: Mapping[str, str], *, wandb_on: bool) -> list[str]:
     """Overrides for the keys that its config has, or that it is known to have."""
     told = {**dict(_injected(profile, found, words)), **_reporters(profile, found.known, on=wandb_on)}
-    if profile.resume:
-        told[profile.resume] = CHECKPOINT
     return [profile.override.format(key=key, value=value) for key, value in told.items() if not _by_user(found, key)]
+
+
+def forwarded(profile: Profile, typed: Iterable[str]) -> list[str]:
+    """What the user typed, as it was typed; `key=value` in the form that the program takes, where that is another.
+
+    Raises:
+        ConfigError: a key is to be taken out, which such a program has no word for.
+    """
+    return [
+        _forwarded(profile, token) if profile.override != PLAIN and is_override(token) else token for token in typed
+    ]
+
+
+def _forwarded(profile: Profile, token: str) -> str:
+    key, sign, value = token.lstrip("+").partition("=")
+    if not sign or key.startswith("~"):
+        raise ConfigError(
+            f"`{token}` cannot be said to a program of profile {profile.name}",
+            f"it takes {profile.override.format(key='key', value='value')}; to pass words on as they are: -- ...",
+        )
+    return profile.override.format(key=key, value=value)
 
 
 def _by_user(found: Intent, key: str) -> bool:

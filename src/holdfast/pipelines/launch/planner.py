@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import kind
+from holdfast.core import attempt, kind
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.stage import Stage
@@ -29,6 +29,7 @@ from holdfast.stages import profile as profiles
 from holdfast.stages.profile import Profile
 from holdfast.sweeps import labels
 from holdfast.sweeps.space import Point
+from holdfast.trackers import wandb_run
 
 GPUS_OF_A_CLUSTER = 8
 SECRET = re.compile(r"(?i)(token|secret|passw|credential|private|(^|_)key$|api_?key|(^|_)auth$)")
@@ -220,7 +221,7 @@ def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell
     wanted = f"{setting.name}/{label}" if label else setting.name
     home = _home(setting, stage, wanted, notes)
     placement = {
-        "params": _how(setting, found, home, nodes, gpus),
+        "params": _how(setting, found, stage.key, home, nodes, gpus),
         "gpus": gpus,
         "nodes": nodes,
         "point": {intent.key_of(key): value for key, value in found.point.items()},
@@ -306,7 +307,7 @@ def _home(setting: Setting, stage: Stage, wanted: str, notes: list[str]) -> str:
     return wanted  # `store.write` says what is in the way
 
 
-def _how(setting: Setting, found: Intent, home: str, nodes: int, gpus: int) -> dict[str, Any]:
+def _how(setting: Setting, found: Intent, key: str, home: str, nodes: int, gpus: int) -> dict[str, Any]:
     """The placed params of the stage: how this attempt at the work is run."""
     path = setting.store.root / home
     words = _words(setting, home, path, nodes, gpus)
@@ -314,14 +315,13 @@ def _how(setting: Setting, found: Intent, home: str, nodes: int, gpus: int) -> d
     injected = injection.tokens(profile, found, words, wandb_on=not setting.wandb_off)
     swept = [profile.override.format(key=key, value=text) for key, text in found.overrides]
     chosen = injection.config_tokens(profile, setting.program.config)
+    typed = injection.forwarded(profile, setting.request.forwarded)
     done = profile.done_when
-    group = setting.name if setting.program.sweep else None
-    names = wandb.variables(home, group, str(path), setting.wandb_off)
     own = {"HOLDFAST_CHECKPOINTS": str(path / "checkpoints"), "HOLDFAST_LOGS": str(path / "logs")}
     return {
-        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *setting.request.forwarded],
+        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *typed],
         "directory": str(setting.directory),
-        "variables": {**{name: value for name, value in names.items() if name not in setting.environ}, **own},
+        "variables": {**_wandb(setting, key, home, path), **own},
         "reads": dict(setting.base.reads),
         "folders": list(FOLDERS),
         "profile": profile.model_dump(mode="json"),
@@ -329,6 +329,23 @@ def _how(setting: Setting, found: Intent, home: str, nodes: int, gpus: int) -> d
         "total_epochs": intent.number_at(found.known, done.epochs, unset=-1),
         "code": dict(setting.code),
     }
+
+
+def _wandb(setting: Setting, key: str, home: str, path: Path) -> dict[str, str]:
+    if setting.wandb_off:
+        return {} if "WANDB_MODE" in setting.environ else {"WANDB_MODE": "disabled"}
+    group = setting.name if setting.program.sweep else None
+    run = wandb_run.script_run_id(setting.store.root, key, _generation(setting.store, key))
+    return wandb.variables(home, group, str(path), run, setting.environ)
+
+
+def _generation(store: Store, key: str) -> int:
+    """Which result of this work comes next: what was completed, and is done again, is another W&B run."""
+    try:
+        endings = [claim.ending() or {} for claim in attempt.every(store.attempts(key))]
+    except (DamagedFile, UnreadableFile):
+        return 1
+    return 1 + [ending.get("outcome") for ending in endings].count("complete")
 
 
 def _words(setting: Setting, home: str, path: Path, nodes: int, gpus: int) -> dict[str, str]:
