@@ -32,8 +32,15 @@ def launched(root: Path, name: str, *flags: str, code: int = 0) -> Path:
     (root.parent / "version").write_text(name)
     before = set(snapshots(root))
     hold(root, "launch", "--executor", "local", "--snapshot", "--script", f"{name}.py", *flags, code=code)
+    if "--wait" in flags:
+        settle(root, name)
     (fresh,) = set(snapshots(root)) - before
     return fresh
+
+
+def settle(root: Path, name: str) -> None:
+    """Until the end is on record, which is a moment after the work is complete."""
+    wait_until(lambda: claims(root, name)[-1].ending())
 
 
 def snapshots(root: Path) -> list[Path]:
@@ -65,11 +72,13 @@ def test_snapshots_go_when_their_work_is_complete_or_given_up_and_old(tmp_path: 
     assert snapshots(root) == sorted([owed, running])
     hold(root, "rm", "bad", "--yes", code=0)
     hold(root, "cancel", "late", "--wait", code=0)
+    settle(root, "late")
     age(root)
     hold(root, "gc", code=0)
     assert snapshots(root) == [running], "what was cancelled is owed, and goes on from it"
     (tmp_path.parent / f"{tmp_path.name}-gate").touch()
     hold(root, "run", "late", "--wait", code=0)
+    settle(root, "late")
     hold(root, "gc", code=0)
     assert snapshots(root) == [running], "it ended a moment ago"
     age(root)

@@ -36,7 +36,10 @@ def save(step, epoch=0):
     (built / "config.yaml").write_text("{}")
     (built / "train_dataloader.pt").touch()
     built.rename(home / f"step_{step}")
+    if step == 10:
+        print("Max number of steps has been reached, stopping training early", flush=True)
 """
+LAST = "Max number of steps has been reached, stopping training early\n"
 EARLY = "Timeout has been reached, stopping training early\n"
 SAVED = {"consumed_samples": 320, "total_steps": 10, "total_valid_tokens": 9000}
 
@@ -61,7 +64,7 @@ def test_nemo_rl_is_done_when_its_last_step_says_so(tmp_path: Path) -> None:
     write(tmp_path, "checkpoints/step_9/training_info.json", {"total_steps": 9, "current_epoch": 0})
     assert judged("nemo-rl", tmp_path, total=10, epochs=3) == "exited 0 at step 9 of 10"
     write(tmp_path, "checkpoints/step_10/training_info.json", {"total_steps": 10, "current_epoch": 0})
-    assert judged("nemo-rl", tmp_path, total=10, epochs=3) is None
+    assert judged("nemo-rl", tmp_path, total=10, epochs=3, printed=LAST) is None
 
 
 @pytest.mark.parametrize(
