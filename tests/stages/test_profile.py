@@ -11,6 +11,8 @@ from tests.launches import copy_examples, launch, planned
 from tests.runs import claims, hold, is_running, status, wait_until
 
 from holdfast.core.errors import ConfigError
+from holdfast.core.job import Task
+from holdfast.execute import outsiders
 from holdfast.stages import profile
 
 NEMO = {
@@ -24,10 +26,22 @@ import json, os, pathlib, sys, time
 where = dict(token.partition("=")[::2] for token in sys.argv[1:])
 home = pathlib.Path(where["checkpointing.checkpoint_dir"])
 def save(step, epoch=0):
-    (home / f"step_{step}").mkdir(parents=True)
-    info = {"total_steps": step, "current_epoch": epoch}
-    (home / f"step_{step}" / "training_info.json").write_text(json.dumps(info))
+    # nemo_rl/utils/checkpoint.py: init_tmp_checkpoint, and _rename_checkpoint at the end
+    print(f"Saving checkpoint for step {step}...", flush=True)
+    built = home / f"tmp_step_{step}"
+    (built / "policy" / "weights").mkdir(parents=True)
+    info = {"consumed_samples": 32 * step, "current_step": step, "current_epoch": epoch, "total_steps": step}
+    info |= {"total_valid_tokens": 900 * step, "val_reward": -99999999.0, "sampler_name": None}
+    (built / "training_info.json").write_text(json.dumps(info))
+    (built / "config.yaml").write_text("{}")
+    (built / "train_dataloader.pt").touch()
+    built.rename(home / f"step_{step}")
+    if step == 10:
+        print("Max number of steps has been reached, stopping training early", flush=True)
 """
+LAST = "Max number of steps has been reached, stopping training early\n"
+EARLY = "Timeout has been reached, stopping training early\n"
+SAVED = {"consumed_samples": 320, "total_steps": 10, "total_valid_tokens": 9000}
 
 
 def judged(
@@ -50,15 +64,33 @@ def test_nemo_rl_is_done_when_its_last_step_says_so(tmp_path: Path) -> None:
     write(tmp_path, "checkpoints/step_9/training_info.json", {"total_steps": 9, "current_epoch": 0})
     assert judged("nemo-rl", tmp_path, total=10, epochs=3) == "exited 0 at step 9 of 10"
     write(tmp_path, "checkpoints/step_10/training_info.json", {"total_steps": 10, "current_epoch": 0})
-    assert judged("nemo-rl", tmp_path, total=10, epochs=3) is None
+    assert judged("nemo-rl", tmp_path, total=10, epochs=3, printed=LAST) is None
 
 
-def test_nemo_rl_is_done_after_its_last_epoch_but_not_when_time_was_up(tmp_path: Path) -> None:
-    write(tmp_path, "checkpoints/step_9/training_info.json", {"total_steps": 9, "current_epoch": 2})
+@pytest.mark.parametrize(
+    "state", [{"current_epoch": 2, "current_step": 3}, {"epoch": 2, "step": 0}], ids=["grpo", "sft, dpo and rm"]
+)
+def test_nemo_rl_is_done_after_its_last_epoch_but_not_when_time_was_up(state: dict[str, int], tmp_path: Path) -> None:
+    write(tmp_path, "checkpoints/step_10/training_info.json", {**SAVED, **state})
     assert judged("nemo-rl", tmp_path, total=1000, epochs=3) is None
-    early = "Timeout has been reached, stopping training early\n"
-    assert judged("nemo-rl", tmp_path, total=1000, epochs=3, printed=early) == (
-        "exited 0 at step 9 of 1000: Timeout has been reached"
+    assert judged("nemo-rl", tmp_path, total=1000, epochs=4) == "exited 0 at step 10 of 1000"
+    assert judged("nemo-rl", tmp_path, total=1000, epochs=3, printed=EARLY) == (
+        "exited 0 at step 10 of 1000: Timeout has been reached"
+    )
+
+
+def test_nemo_rl_is_done_when_its_validation_is_good_enough(tmp_path: Path) -> None:
+    words = "Initial validation accuracy reached the early-stop threshold (0.9100 >= 0.9); stopping training\n"
+    assert judged("nemo-rl", tmp_path, total=1000, epochs=3, printed=words) is None
+    write(tmp_path, "checkpoints/step_10/training_info.json", {**SAVED, "current_epoch": 0})
+    assert judged("nemo-rl", tmp_path, total=1000, epochs=3, printed=words) is None
+
+
+def test_an_error_that_nemo_rl_swallows_is_no_end(tmp_path: Path) -> None:
+    write(tmp_path, "checkpoints/step_10/training_info.json", {**SAVED, "current_epoch": 0})
+    words = "Error in async loop: actor died\n"
+    assert judged("nemo-rl", tmp_path, total=1000, epochs=1, printed=words) == (
+        "exited 0 at step 10 of 1000: Error in async loop"
     )
 
 
@@ -82,6 +114,56 @@ def test_verl_is_as_far_as_its_tracker_file_says(tmp_path: Path) -> None:
     assert judged("verl", tmp_path, total=20) is None
 
 
+def test_verl_says_how_many_steps_its_data_makes(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints" / "global_step_20").mkdir(parents=True)
+    write(tmp_path, "checkpoints/latest_checkpointed_iteration.txt", "20")
+    printed = "(TaskRunner pid=71) Total training steps: 29\n" + "x" * (2 << 20)
+    assert judged("verl", tmp_path, printed=printed) == "exited 0 at step 20 of 29"
+    assert judged("verl", tmp_path, printed=printed.replace("29", "20")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("nemo-rl", {"checkpointing": {"enabled": False}}),
+        ("trl", {"save_strategy": "no"}),
+        ("trl", {"save_strategy": "best"}),
+        ("verl", {"trainer": {"save_freq": -1}}),
+        ("verl", {}),
+    ],
+)
+def test_where_checkpoints_say_nothing_of_the_end_exit_code_0_is_enough(
+    name: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    known = profile.for_config(profile.load(name), config)
+    (tmp_path / "output.log").write_text("")
+    assert profile.still_owed(known, 10, 1, tmp_path, tmp_path / "output.log") is None
+    saves = {"checkpointing": {"enabled": True}, "save_strategy": "steps", "trainer": {"save_freq": 5}}
+    known = profile.for_config(profile.load(name), saves)
+    assert "without a checkpoint" in str(profile.still_owed(known, 10, 1, tmp_path, tmp_path / "output.log"))
+
+
+def test_time_that_was_up_is_no_end_where_nothing_is_saved_either(tmp_path: Path) -> None:
+    known = profile.for_config(profile.load("nemo-rl"), {"checkpointing": {"enabled": False}})
+    (tmp_path / "output.log").write_text(EARLY)
+    told = profile.still_owed(known, 10, 1, tmp_path, tmp_path / "output.log")
+    assert told == "exited 0, and said: Timeout has been reached"
+
+
+def test_a_run_goes_on_from_the_newest_checkpoint_that_is_whole(tmp_path: Path) -> None:
+    task = Task("k", "n", "n", True, progress=profile.progress(profile.load("trl"), None))
+    assert outsiders.resume_token(task, tmp_path, ["python"]) == ""
+    for step in (2, 10):
+        write(tmp_path, f"checkpoints/checkpoint-{step}/trainer_state.json", {"global_step": step, "max_steps": 20})
+    (tmp_path / "checkpoints" / "checkpoint-12").mkdir()
+    write(tmp_path, "checkpoints/checkpoint-14/trainer_state.json", {"global_step": 14, "max_steps": 20})
+    write(tmp_path, "checkpoints/checkpoint-14/checkpoint-is-incomplete.txt", "in progress")
+    told = f"--resume_from_checkpoint={tmp_path}/checkpoints/checkpoint-10"
+    assert outsiders.resume_token(task, tmp_path, ["python", "train.py"]) == told
+    for typed in (["--resume_from_checkpoint=mine"], ["--resume_from_checkpoint", "mine"]):
+        assert outsiders.resume_token(task, tmp_path, typed) == "", "what the user typed wins"
+
+
 @pytest.mark.parametrize("name", profile.shipped())
 def test_shipped_profiles_send_no_signal_that_would_end_a_program(name: str) -> None:
     assert profile.load(name).stop_signal == ""
@@ -94,6 +176,8 @@ def test_shipped_profiles_send_no_signal_that_would_end_a_program(name: str) -> 
         ("done_when: {}\n", "needs name"),
         ("name: x\nstop_signal: KILL\n", "expected one of USR1"),
         ("name: x\ncheckpoints: [steps]\n", "must have one star"),
+        ("name: x\ndone_when: {total_printed: '(a)(b)'}\n", "2 groups, expected one"),
+        ("name: x\ndone_when: {total_printed: '('}\n", "no regular expression"),
     ],
 )
 def test_a_profile_of_ones_own_is_checked(text: str, told: str, tmp_path: Path) -> None:
@@ -189,3 +273,38 @@ def test_a_time_limit_tells_nemo_rl_when_to_save(tmp_path: Path) -> None:
     (found,) = json.loads(done.stdout)
     assert "checkpointing.checkpoint_must_save_by=00:03:45:00" in found["command"]
     assert not any(token.startswith("cluster.") for token in found["command"]), "as the config has it: 4 nodes, 8 GPUs"
+
+
+def test_a_named_profile_tells_a_program_without_a_config_where_to_write(tmp_path: Path) -> None:
+    (tmp_path / "main_ppo.py").write_text("")
+    root = tmp_path / "root"
+    arguments = ["--script", "main_ppo.py", "--profile", "verl", "--gpus", "0", "trainer.total_training_steps=20"]
+    (found,) = planned(root, *arguments, "trainer.n_gpus_per_node=4")
+    tokens = found["command"]
+    assert f"trainer.default_local_dir={root}/main_ppo/checkpoints" in tokens
+    assert "trainer.experiment_name=main_ppo" in tokens and "--config" not in tokens
+    assert [token for token in tokens if "n_gpus" in token] == ["trainer.n_gpus_per_node=4"], "what the user typed wins"
+
+
+def test_verl_is_given_its_config_in_the_words_of_hydra_and_no_wandb_that_is_off(tmp_path: Path) -> None:
+    (tmp_path / "main_ppo.py").write_text("")
+    (tmp_path / "conf").mkdir()
+    trainer = {"default_local_dir": "x", "nnodes": 1, "n_gpus_per_node": 8, "logger": ["console", "wandb"]}
+    write(tmp_path, "conf/mine.yaml", {"trainer": trainer})
+    (found,) = planned(
+        tmp_path / "root", "--script", "main_ppo.py", "--config", "conf/mine.yaml", WANDB_MODE="disabled"
+    )
+    tokens = found["command"]
+    assert {"--config-dir=conf", "--config-name=mine", "trainer.logger=console"} <= set(tokens)
+
+
+def test_values_reach_a_trl_script_in_the_form_that_it_reads(tmp_path: Path) -> None:
+    (tmp_path / "sft.py").write_text("")
+    write(tmp_path, "sft.yaml", {"output_dir": "x", "learning_rate": 1e-4, "max_steps": -1, "report_to": "wandb"})
+    arguments = ["--script", "sft.py", "--config", "sft.yaml", "max_steps=8", "+save_total_limit=2"]
+    root = tmp_path / "root"
+    (found,) = planned(root, *arguments, "--", "--bf16", "false", WANDB_MODE="disabled")
+    told = [f"--output_dir={root}/sft/checkpoints", "--run_name=sft", "--report_to=none"]
+    assert found["command"][-7:] == [*told, "--max_steps=8", "--save_total_limit=2", "--bf16", "false"]
+    done = hold(root, "launch", "--dry", *arguments, "~max_steps", code=2)
+    assert "`~max_steps` cannot be said to a program of profile trl" in done.stderr

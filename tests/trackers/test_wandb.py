@@ -20,7 +20,7 @@ from tests.trackers.reading import logged, offline_runs, stage
 from tests.trackers.wandb_server import Run, WandbServer
 
 from holdfast.trackers.redact import redact
-from holdfast.trackers.wandb_run import run_id, unavailable
+from holdfast.trackers.wandb_run import run_id, script_run_id, unavailable
 
 pytest.importorskip("wandb")
 KEY = "0123456789abcdef" * 2 + "secretly"
@@ -142,6 +142,59 @@ def test_work_goes_on_while_nobody_can_be_reached_and_the_rest_is_sent_later(
     assert steps(only(server.runs).history()) == list(range(1, 121))
     hold(root, "track", "run", code=0, env=env)
     assert len(only(server.runs).lines) == 120
+
+
+REPORTS = """
+import os, sys, time
+from pathlib import Path
+import holdfast, wandb
+run = wandb.init()
+last = Path(os.environ["HOLDFAST_CHECKPOINTS"], "last")
+first = int(last.read_text()) + 1 if last.exists() else 1
+for step in range(first, 13):
+    run.log({"mine": step, "step": step})
+    holdfast.log(step=step, by=step)
+    last.write_text(str(step))
+    while step == 6 and not os.path.exists(os.environ["MY_GATE"]):
+        time.sleep(0.05)
+run.finish()
+"""
+
+
+def launch_reporter(root: Path, *flags: str, **env: str) -> None:
+    (root.parent / "script.py").write_text(REPORTS)
+    gate = {"MY_GATE": str(root.parent / "gate"), "HOLDFAST_GPUS": "", **OFFLINE, **env}
+    arguments = ["--executor", "local", "--script", "script.py", "--tracker", "wandb", *flags]
+    hold(root, "launch", *arguments, code=0, env=gate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("exported", [{}, {"WANDB_RUN_ID": "mine-alone"}], ids=["ours", "exported"])
+def test_the_run_of_a_script_and_that_of_a_tracker_are_two_across_restarts(
+    tmp_path: Path, exported: dict[str, str]
+) -> None:
+    root = tmp_path / "root"
+    launch_reporter(root, **exported)
+    wait_until(partial(has_reached, root / "script", 6))
+    wait_until(lambda: len(offline_runs(root / "script")) == 2)
+    for pid in processes_of(root):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: status(root, "script")["state"] == "owed")
+    (tmp_path / "gate").touch()
+    launch_reporter(root, "--wait", **exported)
+    key = key_of(root, "script")
+    script = exported.get("WANDB_RUN_ID") or script_run_id(root, key)
+    runs = offline_runs(root / "script")
+    assert set(runs) == {script, run_id(root, key)}
+    assert steps(runs[run_id(root, key)]) == list(range(1, 13)), "each step once, by the tracker"
+    assert [row["mine"] for row in runs[script] if "mine" in row][-6:] == list(range(7, 13))
+    assert not any("by" in row for row in runs[script]) and not any("mine" in row for row in runs[run_id(root, key)])
+
+    # The tracker has a last look when the attempt is on record.
+    wait_until(lambda: list(root.glob(".holdfast/jobs/*/ended.json")))
+    launch_reporter(root, "--wait", "--rerun", **exported)
+    fresh = set(offline_runs(root / "script"))
+    assert fresh == {exported.get("WANDB_RUN_ID") or script_run_id(root, key, 2), run_id(root, key, 2)}
 
 
 def test_what_was_written_offline_can_be_sent_online_later(tmp_path: Path, server: WandbServer) -> None:

@@ -1,4 +1,4 @@
-"""Delete temporaries of dead writers and the logs of old attempts."""
+"""Delete temporaries of dead writers, the logs of old attempts, and snapshots of code that nothing needs any more."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from holdfast.cli.tokens import count, not_negative
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry", action="store_true", help="print what would be deleted")
     parser.add_argument(
-        "--days", type=not_negative, default=7.0, metavar="N", help="attempts younger than this stay (default: 7)"
+        "--days",
+        type=not_negative,
+        default=7.0,
+        metavar="N",
+        help="attempts and snapshots younger than this stay (default: 7)",
     )
     parser.add_argument(
         "--keep", type=count, default=2, metavar="N", help="newest attempts of a stage that stay (default: 2)"

@@ -78,6 +78,14 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interpreter", metavar="COMMAND", help="what runs the script (default: uv run where it has uv.lock)"
     )
+    parser.add_argument(
+        "--tracker",
+        action="append",
+        default=[],
+        metavar="NAME",
+        dest="trackers",
+        help="show what it logs to $HOLDFAST_METRICS in wandb, tensorboard or files; repeatable",
+    )
     parser.add_argument("--rerun", action="store_true", help="do complete points again; what they made is kept aside")
     parser.add_argument("--rebuild", action="store_true", help="take what is lost, outdated or stale, too")
     parser.add_argument("--json", action="store_true", help="print the standings as JSON")

@@ -70,7 +70,10 @@ def summary(standings: Sequence[Standing]) -> str:
 
 def _progress(standing: Standing) -> str:
     progress = standing.claim.progress() if standing.claim and standing.state is State.RUNNING else None
-    return f"{progress['done']}/{progress['total']} {progress['unit']}s" if progress else ""
+    if not progress:
+        return ""
+    of = "" if progress.get("open") else f"/{progress['total']}"
+    return f"{progress['done']}{of} {progress['unit']}s"
 
 
 def _paint(text: str, state: State) -> str:

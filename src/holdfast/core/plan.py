@@ -249,12 +249,9 @@ class Reader:
         if ending["outcome"] == "complete":
             reason = f"attempt {last.n} completed it, and {record.home} was removed by hand"
             return Standing(record, State.LOST, reason, last, last.n)
-        if ending["outcome"] == "failed":
-            return Standing(
-                record, State.OWED, f"failed {self._times_failed(record, last)}: {ending['reason']}", last, last.n
-            )
-        reached = "" if ending["outcome"] == "stopped" else _reached(last)
-        return Standing(record, State.OWED, f"{ending['reason']}{reached}{_refused(last)}", last, last.n)
+        reached = "" if _says_how_far(ending, last) else _reached(last)
+        times = f"failed {self._times_failed(record, last)}: " if ending["outcome"] == "failed" else ""
+        return Standing(record, State.OWED, f"{times}{ending['reason']}{reached}{_refused(last)}", last, last.n)
 
     def _times_failed(self, record: Record, last: Claim) -> str:
         sequence = self.store.attempts(record.key)
@@ -317,13 +314,23 @@ def _refused(claim: Claim) -> str:
     return ""
 
 
+def _says_how_far(ending: dict[str, Any], claim: Claim) -> bool:
+    """Whether the reason has the step already, or should have none: programs that are not ours say nothing of theirs
+    when they are stopped or killed.
+    """
+    if ending["outcome"] not in ("failed", "stopped"):
+        return False
+    foreign = "checkpoint" in (claim.progress() or {})
+    return not foreign or (ending["outcome"] == "failed" and not ending.get("code"))
+
+
 def _reached(claim: Claim) -> str:
     progress = claim.progress()
     if not progress:
         return ""
-    # Of a program that says how far it is but not how far it goes, both numbers are the same.
-    of = f" of {progress['total']}" if progress["total"] != progress["done"] else ""
-    return f", at {progress['unit']} {progress['done']}{of}"
+    of = "" if progress.get("open") else f" of {progress['total']}"
+    saved = f"stopped at {progress['checkpoint']}," if "checkpoint" in progress else "at"
+    return f", {saved} {progress['unit']} {progress['done']}{of}"
 
 
 def standings(plan: Plan, store: Store) -> list[Standing]:

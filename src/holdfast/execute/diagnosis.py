@@ -10,6 +10,8 @@ ERROR = re.compile(
     r"^(?:\w+\.)*\w*(?:Error|Exception|Interrupt|Exit|Timeout)\b|\berror:|\bfatal:|out of memory|No space left",
     re.IGNORECASE,
 )
+BAR = re.compile(r"\d+%\|.*\||^\s*\d+it \[")
+"""A progress bar of tqdm: how far it was, and never why it ended."""
 LONGEST = 300
 
 
@@ -20,7 +22,7 @@ def plain(text: str) -> str:
 
 def telling_line(output: bytes) -> str:
     """The line that most likely says why: the last one that names an error, otherwise the last one at all."""
-    lines = _lines(output)
+    lines = [line for line in _lines(output) if not BAR.search(line)]
     errors = [line for line in lines if ERROR.search(line)]
     return (errors or lines or [""])[-1][:LONGEST]
 

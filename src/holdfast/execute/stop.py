@@ -10,9 +10,13 @@ from pathlib import Path
 
 from holdfast.core import attempt, files, job, process
 from holdfast.core.attempt import Census, Claim, Life, Verdict
-from holdfast.core.errors import DamagedFile, Held, UserError
+from holdfast.core.errors import DamagedFile, Held, UnreadableFile, UserError
 from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State, refuse_if_read
 from holdfast.core.store import Record, Store
+from holdfast.execute import snapshots
+
+SETTLED = 3600.0
+"""Seconds after which what nobody claims is nobody's: a younger one may belong to a submission of this moment."""
 
 KEPT = ("exit.json", "requeue.json")
 """What says how an attempt ended, and whether it goes on."""
@@ -136,19 +140,23 @@ def _is_ours(store: Store, record: Record) -> bool:
 
 
 def rubbish(store: Store, *, attempts_older_than: float, keep: int) -> Iterator[Path]:
-    """What can go: temporaries of writers that are dead, trash, and the records of old attempts.
+    """What can go: temporaries of writers that are dead, trash, the records of old attempts, claims of trackers that
+    have ended, and snapshots of code.
 
     The newest `keep` attempts of a stage stay, and any that has not ended or is younger than `attempts_older_than`
-    seconds.
+    seconds. A snapshot stays as long as work that was launched with it waits, runs or is owed.
     """
     live = process.carriers()
-    yield from _leftovers(store, live)
+    found = _standings(store)
+    yield from _leftovers(store, live, found)
     for key in store.list_keys():
         yield from _old_attempts(store.attempts(key), attempts_older_than, keep)
+        yield from _old_claims(store.stage(key) / "trackers", attempts_older_than)
+    yield from snapshots.unneeded(store, found, max(attempts_older_than, SETTLED))
 
 
-def _leftovers(store: Store, live: dict[str, list[int]]) -> Iterator[Path]:
-    running = {standing.claim.token for standing in _in_flight(store) if standing.claim}
+def _leftovers(store: Store, live: dict[str, list[int]], found: Sequence[Standing]) -> Iterator[Path]:
+    running = {standing.claim.token for standing in found if standing.claim and standing.state in IN_FLIGHT}
     for parent, folders, names in os.walk(store.root):
         for name in [*folders, *names]:
             in_use = any(token in name for token in running | set(live))
@@ -157,13 +165,12 @@ def _leftovers(store: Store, live: dict[str, list[int]]) -> Iterator[Path]:
         folders[:] = [name for name in folders if not files.is_leftover(name)]
 
 
-def _in_flight(store: Store) -> list[Standing]:
+def _standings(store: Store) -> list[Standing]:
     reader = Reader(store)
-    found = [reader.standing(record) for record in store.records() if isinstance(record, Record)]
-    return [standing for standing in found if standing.state in IN_FLIGHT]
+    return [reader.standing(record) for record in store.records() if isinstance(record, Record)]
 
 
-def _is_old(path: Path, seconds: float = 3600.0) -> bool:
+def _is_old(path: Path, seconds: float = SETTLED) -> bool:
     """Nobody writes a temporary for an hour without a claim; a young one may be a publication of this moment."""
     try:
         return time.time() - path.lstat().st_mtime > seconds
@@ -180,6 +187,20 @@ def _old_attempts(sequence: Path, older_than: float, keep: int) -> Iterator[Path
         ending = claim.ending()
         if ending and time.time() - ending["finished"] > older_than and claim.output.exists():
             yield from (path for path in claim.directory.iterdir() if path.name not in KEPT)
+
+
+def _old_claims(trackers: Path, older_than: float) -> Iterator[Path]:
+    """Claims of trackers that ended, save for the newest of each: how far a tracker came is in its cursor."""
+    for sequence in sorted(trackers.glob("*/")):
+        try:
+            numbers = sorted(int(match[1]) for name in os.listdir(sequence) if (match := attempt.ENTRY.fullmatch(name)))
+            claims = [attempt.read(sequence, number) for number in numbers]
+        except (DamagedFile, UnreadableFile, FileNotFoundError):
+            continue
+        for claim in claims[:-1]:
+            ending = claim.ending()
+            if ending and time.time() - ending["finished"] > older_than:
+                yield from (path for path in (claim.path, claim.directory) if path.exists())
 
 
 def size(path: Path) -> int:

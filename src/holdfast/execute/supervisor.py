@@ -199,10 +199,14 @@ class Supervisor:
 
     def _run_child(self, claim: Claim, beat: Heartbeat, environment: dict[str, str], out: Path) -> Ending:
         command = self.task.command or (*self.job.python, "-m", "holdfast.stages", "run", self.task.key)
+        if told := outsiders.resume_token(self.task, self.home, command):
+            say(f"{self.task.name}: attempt {claim.n} goes on with {told}")
+            command = (*command, told)
         wrapped = launchers.wrap(command, self.job, self.task, self.directory / "supervisor.pyz", environment)
         self.child = self._start(wrapped, environment, claim.output)
         self.trackers.start(environment)
         code = self._wait(self.child, claim, beat)
+        outsiders.note_progress(self.task, self.home, claim)
         if code != 0:
             self.services.check(self._exit_words)
         self.services.end()

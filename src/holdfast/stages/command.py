@@ -93,7 +93,9 @@ class Command(Kind):
 
     def surroundings(self, params: CommandParams) -> Surroundings:
         known = params.profile
-        progress = {"checkpoints": known.checkpoints if known else (), "total": params.total_steps}
+        progress = (
+            profile.progress(known, params.total_steps) if known else {"checkpoints": (), "total": params.total_steps}
+        )
         return Surroundings(
             directory=params.directory,
             variables={**params.variables, **params.env},

@@ -19,12 +19,14 @@ SHIPPED = {
     "tensorboard": "holdfast.trackers.event_files:EventFiles",
     "files": "holdfast.trackers.table_file:TableFile",
 }
+SCRIPT_RUN = "HOLDFAST_WANDB_RUN"
+"""The variable with the id of the W&B run that a launched script reports to by itself."""
 
 
 @dataclass(frozen=True)
 class Subject:
     """The stage whose metrics are shown. `records` is where a tracker may keep files of its own; `following`: the work
-    goes on beside us, on this machine.
+    goes on beside us, on this machine; `script_run`: the W&B run that its script writes itself, and nobody else may.
     """
 
     key: str
@@ -35,6 +37,7 @@ class Subject:
     home: Path
     records: Path
     following: bool = False
+    script_run: str = ""
 
 
 @dataclass(frozen=True)

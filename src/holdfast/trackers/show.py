@@ -9,7 +9,7 @@ from holdfast.core import attempt
 from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job
 from holdfast.core.store import Record, Store
-from holdfast.trackers import Subject
+from holdfast.trackers import SCRIPT_RUN, Subject
 from holdfast.trackers.feed import Feed
 
 DONE = ("complete", "stopped")
@@ -59,7 +59,9 @@ def subject_of(store: Store, record: Record, *, following: bool = False) -> Subj
     """The stage as a tracker sees it."""
     stage = record.stage
     home, records = store.home(record), store.stage(record.key) / "trackers"
-    return Subject(record.key, record.name, stage.kind, stage.params, store.root, home, records, following)
+    variables = record.placement.get("params", {}).get("variables", {})
+    run = str(variables.get(SCRIPT_RUN, ""))
+    return Subject(record.key, record.name, stage.kind, stage.params, store.root, home, records, following, run)
 
 
 def ending_code(store: Store, key: str) -> int:

@@ -15,7 +15,6 @@ import hashlib
 import importlib.util
 import math
 import netrc
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -77,14 +76,19 @@ class WandbRun(Tracker):
 
     def destination(self) -> str:
         names = ("WANDB_BASE_URL", "WANDB_ENTITY", "WANDB_PROJECT") if self.mode == "online" else ("WANDB_DIR",)
-        return "\n".join([self.mode, *(self.environ.get(name, "") for name in (*names, "WANDB_RUN_ID"))])
+        return "\n".join([self.mode, *(self.environ.get(name, "") for name in names), self._asked_id()])
+
+    def _asked_id(self) -> str:
+        """The run that the user asked for; not the one of the script, since two writers of one run lose rows."""
+        asked = self.environ.get("WANDB_RUN_ID", "")
+        return "" if asked == self.subject.script_run else asked
 
     def open(self, mark: Mark, generation: int) -> int:
         reason = unavailable({**self.environ, "WANDB_MODE": self.environ.get("WANDB_MODE") or self.mode})
         if reason:
             raise ConfigError(f"W&B cannot be used: {reason}", "pip install 'holdfast[wandb]', then: wandb login")
         own = str(mark.state.get("id") or run_id(self.subject.root, self.subject.key, generation))
-        self.id = self.environ.get("WANDB_RUN_ID") or own
+        self.id = self._asked_id() or own
         there = self._there_offline() if self.mode == "offline" else 0
         self.run = self._start()
         self.run.define_metric(STEP, hidden=True)
@@ -176,10 +180,6 @@ class WandbRun(Tracker):
             raise UserError(f"W&B does not say what arrived: {error}", "it is tried again") from error
 
 
-def environment(root: Path, key: str, name: str, home: Path) -> dict[str, str]:
-    """Variables for a script that reports to W&B by itself: one run across restarts, files in the stage's home.
-
-    What the user set already wins over them.
-    """
-    ours = {"WANDB_RUN_ID": run_id(root, key), "WANDB_RESUME": "allow", "WANDB_NAME": name, "WANDB_DIR": str(home)}
-    return {variable: value for variable, value in ours.items() if variable not in os.environ}
+def script_run_id(root: Path, key: str, generation: int = 1) -> str:
+    """The id for a script that reports to W&B by itself: never that of our own run of the same stage."""
+    return f"{run_id(root, key, generation)}-script"

@@ -5,6 +5,7 @@ None of it is part of a key: finished work whose code changed since is reported,
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -19,6 +20,7 @@ from typing import Any
 from holdfast.core import files
 from holdfast.core.errors import UserError
 from holdfast.core.store import Store
+from holdfast.execute import snapshots
 
 PROJECT_FILES = (".git", "uv.lock", "pyproject.toml")
 
@@ -141,7 +143,7 @@ class Snapshot:
 
     def folder(self, store: Store) -> Path:
         """Where the copy is, once it was made."""
-        return store.inside / "snapshots" / self.digest[:16]
+        return snapshots.place(store) / self.digest[:16]
 
     def make(self, store: Store) -> Path:
         """Make the copy, which is never changed; the same contents are copied once.
@@ -150,7 +152,8 @@ class Snapshot:
             UserError: files changed while they were copied.
         """
         target = self.folder(store)
-        if target.is_dir():
+        with contextlib.suppress(FileNotFoundError):
+            os.utime(target)  # young again, so that no `gc` of this moment takes it
             return target
         store.prepare()
         files.make_directories(target.parent)

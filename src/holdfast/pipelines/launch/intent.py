@@ -6,7 +6,9 @@ The config's interpolations stay as they are written: `${oc.env:...}` must not p
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +34,8 @@ class Base:
 @dataclass(frozen=True)
 class Intent:
     """One point: `overrides` are its swept values as tokens, `merged` the config with all tokens (None without one),
-    `counted` what of it is part of the key, `set_by_user` the keys that sweep and command line set.
+    `counted` what of it is part of the key, `set_by_user` the keys that sweep and command line set, `known` what can be
+    said of the config: without one, what the tokens say.
     """
 
     point: Point
@@ -40,6 +43,7 @@ class Intent:
     merged: dict[str, Any] | None
     counted: dict[str, Any] | None
     set_by_user: frozenset[str]
+    known: Mapping[str, Any]
 
 
 def read_base(path: str | None) -> Base:
@@ -73,10 +77,21 @@ def intent(base: Base, point: Point, tokens: Iterable[str], behind: Iterable[str
     overrides = tuple((key, override_text(value)) for key, value in swept.items())
     every = frozenset(by_hand | {key_of(key) for key in swept})
     if base.content is None:
-        return Intent(swept, overrides, None, None, every)
+        swept_tokens = [f"{key_of(key)}={text}" for key, text in overrides]
+        return Intent(swept, overrides, None, None, every, _said([*swept_tokens, *tokens, *behind]))
     merged = config.apply(base.content, [*(f"{key}={text}" for key, text in overrides), *typed])
     counted = _restored(_without(merged, profile.placement), merged, map(key_of, swept))
-    return Intent(swept, overrides, merged, counted, every)
+    return Intent(swept, overrides, merged, counted, every, merged)
+
+
+def _said(tokens: Iterable[str]) -> dict[str, Any]:
+    """The values in `key=value` tokens; what is none, or goes below another value, says nothing of a config."""
+    found: dict[str, Any] = {}
+    for token in (each.lstrip("+-") for each in tokens):
+        if re.match(r"[A-Za-z_][\w.]*=", token):
+            with contextlib.suppress(ConfigError):
+                found = config.apply(found, [f"++{token}"])
+    return found
 
 
 def _without(content: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
@@ -107,17 +122,17 @@ def _nested(keys: list[str], value: Any) -> dict[str, Any]:
     return {keys[0]: value if len(keys) == 1 else _nested(keys[1:], value)}
 
 
-def number_at(content: Mapping[str, Any] | None, keys: Iterable[str], flag: str = "") -> int | None:
-    """The whole number at the first of `keys` that a config has, None where it has none of them or null.
+def number_at(content: Mapping[str, Any], keys: Iterable[str], flag: str = "", unset: int | None = None) -> int | None:
+    """The whole number at the first of `keys` that a config has, None where it has none of them, or null, or `unset`.
 
     Raises:
         ConfigError: it is something else.
     """
     for key in keys:
-        value = find(content or {}, key)
+        value = find(content, key)
         if isinstance(value, str) and "${" in value:
-            value = find(config.resolve(dict(content or {}), key), key)
-        if value is MISSING or value is None:
+            value = find(config.resolve(dict(content), key), key)
+        if value is MISSING or value is None or (value == unset and type(value) is int):
             continue
         if type(value) is not int or value < 0:
             raise ConfigError(

@@ -13,21 +13,23 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import kind
-from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError
+from holdfast.core import attempt, kind
+from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.stage import Stage
 from holdfast.core.store import RESERVED, Record, Store
 from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
 from holdfast.execute.sbatch import seconds
-from holdfast.pipelines.launch import code, intent, wandb
+from holdfast.pipelines.launch import code, injection, intent, wandb
 from holdfast.pipelines.launch.intent import Base, Intent
 from holdfast.pipelines.launch.request import DEFAULT_TIME, Program, Request
 from holdfast.pipelines.plan_file import NAME
-from holdfast.stages.profile import MISSING, Profile, find
+from holdfast.stages import profile as profiles
+from holdfast.stages.profile import Profile
 from holdfast.sweeps import labels
 from holdfast.sweeps.space import Point
+from holdfast.trackers import wandb_run
 
 GPUS_OF_A_CLUSTER = 8
 SECRET = re.compile(r"(?i)(token|secret|passw|credential|private|(^|_)key$|api_?key|(^|_)auth$)")
@@ -219,7 +221,7 @@ def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell
     wanted = f"{setting.name}/{label}" if label else setting.name
     home = _home(setting, stage, wanted, notes)
     placement = {
-        "params": _how(setting, found, home, nodes, gpus),
+        "params": _how(setting, found, stage.key, home, nodes, gpus),
         "gpus": gpus,
         "nodes": nodes,
         "point": {intent.key_of(key): value for key, value in found.point.items()},
@@ -263,10 +265,10 @@ def _stored_variables(given: Iterable[str], environ: Mapping[str, str]) -> dict[
 def _resources(setting: Setting, found: Intent, notes: list[str]) -> tuple[int, int]:
     """Nodes, and GPUs of each: flag, config, what a cluster's nodes have, what is present."""
     request, keys = setting.request, setting.profile.resources
-    nodes = request.nodes or intent.number_at(found.merged, keys.nodes, "--nodes N") or 1
+    nodes = request.nodes or intent.number_at(found.known, keys.nodes, "--nodes N") or 1
     gpus = request.gpus
     if gpus is None:
-        gpus = intent.number_at(found.merged, keys.gpus, "--gpus N")
+        gpus = intent.number_at(found.known, keys.gpus, "--gpus N")
     if setting.on_cluster:
         default = setting.defaults.gpus
         usual = GPUS_OF_A_CLUSTER if default is None else default
@@ -305,28 +307,45 @@ def _home(setting: Setting, stage: Stage, wanted: str, notes: list[str]) -> str:
     return wanted  # `store.write` says what is in the way
 
 
-def _how(setting: Setting, found: Intent, home: str, nodes: int, gpus: int) -> dict[str, Any]:
+def _how(setting: Setting, found: Intent, key: str, home: str, nodes: int, gpus: int) -> dict[str, Any]:
     """The placed params of the stage: how this attempt at the work is run."""
     path = setting.store.root / home
     words = _words(setting, home, path, nodes, gpus)
-    injected = _injected(setting.profile, found, words)
-    swept = [setting.profile.override.format(key=key, value=text) for key, text in found.overrides]
-    chosen = ["--config", setting.program.config] if setting.program.config else []
-    done = setting.profile.done_when
-    group = setting.name if setting.program.sweep else None
-    names = wandb.variables(home, group, str(path), setting.wandb_off)
+    profile = profiles.for_config(setting.profile, found.known)
+    injected = injection.tokens(profile, found, words, wandb_on=not setting.wandb_off)
+    swept = [profile.override.format(key=key, value=text) for key, text in found.overrides]
+    chosen = injection.config_tokens(profile, setting.program.config)
+    typed = injection.forwarded(profile, setting.request.forwarded)
+    done = profile.done_when
     own = {"HOLDFAST_CHECKPOINTS": str(path / "checkpoints"), "HOLDFAST_LOGS": str(path / "logs")}
     return {
-        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *setting.request.forwarded],
+        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *typed],
         "directory": str(setting.directory),
-        "variables": {**{name: value for name, value in names.items() if name not in setting.environ}, **own},
+        "variables": {**_wandb(setting, key, home, path), **own},
         "reads": dict(setting.base.reads),
         "folders": list(FOLDERS),
-        "profile": setting.profile.model_dump(mode="json"),
-        "total_steps": intent.number_at(found.merged, done.steps),
-        "total_epochs": intent.number_at(found.merged, done.epochs),
+        "profile": profile.model_dump(mode="json"),
+        "total_steps": intent.number_at(found.known, done.steps, unset=-1),
+        "total_epochs": intent.number_at(found.known, done.epochs, unset=-1),
         "code": dict(setting.code),
     }
+
+
+def _wandb(setting: Setting, key: str, home: str, path: Path) -> dict[str, str]:
+    if setting.wandb_off:
+        return {} if "WANDB_MODE" in setting.environ else {"WANDB_MODE": "disabled"}
+    group = setting.name if setting.program.sweep else None
+    run = wandb_run.script_run_id(setting.store.root, key, _generation(setting.store, key))
+    return wandb.variables(home, group, str(path), run, setting.environ)
+
+
+def _generation(store: Store, key: str) -> int:
+    """Which result of this work comes next: what was completed, and is done again, is another W&B run."""
+    try:
+        endings = [claim.ending() or {} for claim in attempt.every(store.attempts(key))]
+    except (DamagedFile, UnreadableFile):
+        return 1
+    return 1 + [ending.get("outcome") for ending in endings].count("complete")
 
 
 def _words(setting: Setting, home: str, path: Path, nodes: int, gpus: int) -> dict[str, str]:
@@ -347,21 +366,3 @@ def _must_save_by(limit: int) -> str:
     """D:H:M:S: a tenth of the time before the limit, two to fifteen minutes, is left for saving."""
     left = max(limit - min(900, max(120, limit // 10)), 60)
     return f"{left // 86400:02d}:{left // 3600 % 24:02d}:{left // 60 % 60:02d}:{left % 60:02d}"
-
-
-def _injected(profile: Profile, found: Intent, words: Mapping[str, str]) -> list[str]:
-    """Overrides that tell the script its directories and names, where its config has the key and the user set none."""
-    tokens = []
-    for key, template in profile.inject.items():
-        present = find(found.merged or {}, key) is not MISSING
-        by_user = any(each == key or key.startswith(f"{each}.") for each in found.set_by_user)
-        try:
-            value = template.format(**words)
-        except (KeyError, IndexError, ValueError) as error:
-            raise ConfigError(
-                f"profile {profile.name}: inject has {template!r} for {key}, which names {error}",
-                f"words in braces: {', '.join(words)}",
-            ) from None
-        if present and not by_user and value and str(find(found.merged or {}, key)) != value:
-            tokens.append(profile.override.format(key=key, value=value))
-    return tokens

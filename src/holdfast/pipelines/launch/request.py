@@ -44,6 +44,7 @@ class Request:
     env: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     sbatch_args: tuple[str, ...] = ()
+    trackers: tuple[str, ...] = ()
     interpreter: str | None = None
     snapshot: bool = False
     new: bool = False
@@ -147,6 +148,7 @@ def placement_fields(request: Request, defaults: ClusterDefaults, environ: Mappi
         "lead": defaults.lead,
         "max_time": str(defaults.max_time or ""),
         "executor": request.executor,
+        "trackers": request.trackers,
         "time": time,
         "account": request.account or defaults.account or environ.get("ACCOUNT", ""),
         "partition": request.partition or defaults.partition or DEFAULT_PARTITION,

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
+from holdfast.trackers import SCRIPT_RUN
+
 HOST = "api.wandb.ai"
 
 
@@ -40,9 +42,9 @@ def _has_login(environ: Mapping[str, str]) -> bool:
         return False
 
 
-def variables(name: str, group: str | None, home: str, why: str) -> dict[str, str]:
-    """What a script's W&B reads; `wandb/` appears in the home."""
-    if why:
-        return {"WANDB_MODE": "disabled"}
+def variables(name: str, group: str | None, home: str, run: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """What a script's W&B reads: one run across restarts, in `wandb/` of the home. What the user exports wins."""
     grouped = {"WANDB_RUN_GROUP": group} if group else {}
-    return {"WANDB_NAME": name, "WANDB_DIR": home, **grouped}
+    ours = {"WANDB_NAME": name, "WANDB_DIR": home, "WANDB_RUN_ID": run, "WANDB_RESUME": "allow", **grouped}
+    left = {name: value for name, value in ours.items() if name not in environ}
+    return {**left, SCRIPT_RUN: environ.get("WANDB_RUN_ID") or run}
