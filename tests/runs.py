@@ -34,7 +34,8 @@ print(json.dumps([standing.record.name for standing in done.taken]))
 def environment(**changes: str) -> dict[str, str]:
     """Ours, with the package and these tests importable, and nothing of the attempt that may run us."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
-    path = os.pathsep.join([str(REPOSITORY / "src"), str(REPOSITORY), kept.get("PYTHONPATH", "")])
+    # An empty part would be the working directory.
+    path = os.pathsep.join(filter(None, [str(REPOSITORY / "src"), str(REPOSITORY), kept.get("PYTHONPATH")]))
     return {**kept, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1", "NO_COLOR": "1", **changes}
 
 

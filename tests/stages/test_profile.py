@@ -292,7 +292,13 @@ def test_verl_is_given_its_config_in_the_words_of_hydra_and_no_wandb_that_is_off
     trainer = {"default_local_dir": "x", "nnodes": 1, "n_gpus_per_node": 8, "logger": ["console", "wandb"]}
     write(tmp_path, "conf/mine.yaml", {"trainer": trainer})
     (found,) = planned(
-        tmp_path / "root", "--script", "main_ppo.py", "--config", "conf/mine.yaml", WANDB_MODE="disabled"
+        tmp_path / "root",
+        "--script",
+        "main_ppo.py",
+        "--config",
+        "conf/mine.yaml",
+        WANDB_MODE="disabled",
+        HOLDFAST_GPUS="0,1,2,3,4,5,6,7",
     )
     tokens = found["command"]
     assert {"--config-dir=conf", "--config-name=mine", "trainer.logger=console"} <= set(tokens)

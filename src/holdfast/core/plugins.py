@@ -99,13 +99,13 @@ def _import(module: str, attribute: str, subject: str) -> ModuleType:
 
 
 def _no_module(module: str, attribute: str, absent: str, subject: str) -> ConfigError:
-    looked = " or ".join(_looked_in)
+    ours = f"in {' or '.join(_looked_in)}, nor " if _looked_in else ""
     above = absent.replace(".", "/").rpartition("/")[0]
     there = {entry.name.removesuffix(".py") for each in _looked_in for entry in _modules(Path(each, above))}
     close = near.name(absent.rpartition(".")[2], there)
     corrected = f"{absent.rpartition('.')[0]}.{close}".lstrip(".") + module.removeprefix(absent)
     return ConfigError(
-        f"{subject} cannot be imported: there is no module `{absent}` in {looked}, nor where Python looks by itself",
+        f"{subject} cannot be imported: there is no module `{absent}` {ours}where Python looks by itself",
         f"did you mean `{corrected}:{attribute}`?"
         if close
         else f"type this in the directory that holds {absent.partition('.')[0]}, or put that on PYTHONPATH",
