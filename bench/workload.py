@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import artifact, files, kind, plan, process
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref
-from holdfast.core.store import Record, Store
+from holdfast.core.store import Store
 from holdfast.pipelines import plan_file
 
 FILES = 20

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from holdfast.core import kind
 from holdfast.core.errors import ConfigError
 from holdfast.core.kind import Kind, added
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref, Stage, canonical
-from holdfast.core.store import Record, Store
+from holdfast.core.store import Store
 
 SCALARS = (
     st.none()

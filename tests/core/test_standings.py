@@ -22,8 +22,9 @@ from holdfast.core.kind import Kind, Params
 from holdfast.core.output import Output
 from holdfast.core.plan import Plan, Reader, State, missing, standings, submittable
 from holdfast.core.process import Identity
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref
-from holdfast.core.store import Record, Store
+from holdfast.core.store import Store
 from holdfast.execute import stop
 from holdfast.execute.submit import Placement, submit
 

@@ -26,8 +26,9 @@ from holdfast.core.job import Job
 from holdfast.core.kind import load
 from holdfast.core.output import Output
 from holdfast.core.plan import Plan, Reader, State, standings
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref
-from holdfast.core.store import Record, Store
+from holdfast.core.store import Store
 from holdfast.execute import stop
 from holdfast.execute.submit import Placement, submit
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.core.record import Record
 from holdfast.core.stage import Stage
-from holdfast.core.store import Record, Store
+from holdfast.core.store import Store
 from holdfast.evaluation.statistics import paired_gain
 from holdfast.pipelines import learning_curve
 from holdfast.pipelines.learning_curve import Evaluated

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from holdfast.core import artifact, files, near
 from holdfast.core.errors import DamagedFile, UserError
+from holdfast.core.record import Record
 from holdfast.core.stage import Stage
-from holdfast.core.store import ADOPTED, Record, Store
+from holdfast.core.store import ADOPTED, Store
 
 
 def adopt(store: Store, path: Path) -> Record:

@@ -18,8 +18,9 @@ from holdfast.core import artifact, attempt, files, job
 from holdfast.core.artifact import Manifest
 from holdfast.core.attempt import Census, Claim, Life, Verdict
 from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref, short
-from holdfast.core.store import ADOPTED, Record, Store
+from holdfast.core.store import ADOPTED, Store
 
 TIMES = {1: "once", 2: "twice"}
 

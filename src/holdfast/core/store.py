@@ -15,16 +15,16 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from holdfast.core import attempt, files, process
-from holdfast.core.errors import ConfigError, DamagedFile, NameTaken, UnreadableFile, UserError
+from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile, UserError
 from holdfast.core.job import Scheduler
-from holdfast.core.stage import Stage, short
+from holdfast.core.record import Record, differences, encode_record, is_below, read_record
+from holdfast.core.stage import short
 
 ADOPTED = "adopted"
 LONGEST_NAME = 200
@@ -33,21 +33,6 @@ RESERVED = frozenset(
     {"archive", "datasets", "dpo_models", "eval_runs", "evals", "hf_eval_checkpoints"}
     | {"reward_models", "rollouts", "training_runs"}
 )
-
-
-@dataclass(frozen=True)
-class Record:
-    """A planned stage as it is kept: what is wanted, under which name, where it goes."""
-
-    stage: Stage
-    name: str
-    home: str
-    placement: Mapping[str, Any] = field(default_factory=dict)
-    planned: float = 0.0
-
-    @property
-    def key(self) -> str:
-        return self.stage.key
 
 
 class Store:
@@ -140,7 +125,7 @@ class Store:
         except OSError:
             # Its directory is there: another submission was first, or the stage file in it was damaged and put aside.
             with contextlib.suppress(FileExistsError):
-                files.create(target / "stage.json", _encode(record))
+                files.create(target / "stage.json", encode_record(record))
 
     def _has(self, record: Record) -> bool:
         """Whether the stage is written. A damaged stage file is set aside, since we know what it must say."""
@@ -154,7 +139,9 @@ class Store:
         if error := self._moved(record, found):
             raise error
         if record.placement and dict(found.placement) != json.loads(json.dumps(dict(record.placement))):
-            files.replace(self.stage(record.key) / "stage.json", _encode(replace(found, placement=record.placement)))
+            files.replace(
+                self.stage(record.key) / "stage.json", encode_record(replace(found, placement=record.placement))
+            )
         return True
 
     def refuse_taken(self, records: Iterable[Record]) -> None:
@@ -278,11 +265,11 @@ class Store:
         try:
             return self._read_planned(key)
         except FileNotFoundError:
-            return _read_record(f"{self.adopted}/{key}.json", "adopted input", key)
+            return read_record(f"{self.adopted}/{key}.json", "adopted input", key)
 
     def _read_planned(self, key: str) -> Record:
         path = f"{self.stages}/{key}/stage.json"
-        record = _read_record(path, "stage file", key)
+        record = read_record(path, "stage file", key)
         if not is_below(record.home):
             raise DamagedFile(
                 f"stage file is not one of ours: {path}: its home {record.home!r} is not below the root",
@@ -293,7 +280,7 @@ class Store:
     def adopt(self, record: Record) -> None:
         """Remember a directory that others made, so that the work that uses it can find it."""
         files.make_directories(self.adopted)
-        files.replace(self.adopted / f"{record.key}.json", _encode(record))
+        files.replace(self.adopted / f"{record.key}.json", encode_record(record))
 
     def author(self, key: str) -> str:
         """Who wrote the file of a stage, by the file system's word."""
@@ -358,64 +345,6 @@ class Store:
         return UserError(f"no stage is called `{text}` in {self.root}", hint)
 
 
-def is_below(home: str) -> bool:
-    """Whether a home is a path below the root, and no part of it hidden."""
-    return all(part and not part.startswith(".") for part in home.split("/"))
-
-
-def differences(one: Stage, other: Stage) -> str:
-    """In which fields two stages differ, both values each."""
-    left, right = _flat(one.as_dict()), _flat(other.as_dict())
-    fields = [name for name in {**left, **right} if left.get(name) != right.get(name)]
-    return "; ".join(f"{name} is {left.get(name)!r} there, {right.get(name)!r} here" for name in fields[:4])
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat.update(_flat(inner, f"{prefix}.{name}" if prefix else str(name)))
-    return flat
-
-
-def _read_record(path: str, what: str, key: str) -> Record:
-    try:
-        content = files.read(path, what)
-    except NotADirectoryError as error:
-        raise DamagedFile(f"{what} is not one of ours: {path}: {error.strerror}", f"look at it: less {path}") from None
-    try:
-        record = Record(
-            Stage.from_dict(content),
-            str(content["name"]),
-            str(content["home"]),
-            dict(content["placement"]),
-            float(content["planned"]),
-        )
-        described = record.key
-    except (KeyError, TypeError, ValueError, AttributeError, ConfigError) as error:
-        raise DamagedFile(f"{what} is not one of ours: {path}: {error!r}", f"look at it: less {path}") from None
-    if described != key:
-        raise DamagedFile(
-            f"{what} does not describe its key: {path}: it describes {short(described)}, expected {short(key)}",
-            f"look at it: less {path}",
-        )
-    return record
-
-
 def _write_record(directory: Path, record: Record) -> None:
     os.mkdir(directory)
-    (directory / "stage.json").write_bytes(_encode(record))
-
-
-def _encode(record: Record) -> bytes:
-    return files.encode(
-        {
-            **record.stage.as_dict(),
-            "name": record.name,
-            "home": record.home,
-            "placement": dict(record.placement),
-            "planned": record.planned or time.time(),
-            "user": process.current().user,
-        }
-    )
+    (directory / "stage.json").write_bytes(encode_record(record))

@@ -12,8 +12,9 @@ from holdfast.core import attempt, config
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.job import LEAD_SECONDS, Job
 from holdfast.core.plan import Plan
+from holdfast.core.record import Record
 from holdfast.core.schema import Schema, validate
-from holdfast.core.store import Record, Store
+from holdfast.core.store import Store
 from holdfast.execute import slurm_commands
 from holdfast.execute.local import LocalExecutor
 from holdfast.execute.slurm import SlurmExecutor

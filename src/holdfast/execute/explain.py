@@ -15,8 +15,9 @@ from holdfast.core.artifact import Manifest
 from holdfast.core.attempt import Claim
 from holdfast.core.errors import DamagedFile, UnreadableFile
 from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref, short
-from holdfast.core.store import ADOPTED, Record, Store
+from holdfast.core.store import ADOPTED, Store
 from holdfast.execute.diagnosis import telling_lines
 
 PLAN = "holdfast run PLAN"

@@ -17,6 +17,7 @@ CARRIED = (
     "core/artifact.py",
     "core/attempt.py",
     "core/job.py",
+    "core/record.py",
     "core/store.py",
     "core/plan.py",
     "execute/diagnosis.py",

@@ -10,7 +10,8 @@ from pathlib import Path
 from holdfast.core import attempt, files
 from holdfast.core.attempt import Census, Claim, Life
 from holdfast.core.errors import DamagedFile, UserError
-from holdfast.core.store import Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import Store
 from holdfast.execute.diagnosis import plain
 
 CHUNK = 1 << 16

@@ -11,7 +11,8 @@ from holdfast.core import attempt, files
 from holdfast.core.errors import DamagedFile, UnreadableFile
 from holdfast.core.job import Job
 from holdfast.core.plan import IN_FLIGHT, Standing, State
-from holdfast.core.store import Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import Store
 
 GIVEN_UP = (State.LOST, State.EVICTED)
 

@@ -12,7 +12,8 @@ from holdfast.core import attempt, files, job, process
 from holdfast.core.attempt import Census, Claim, Life, Verdict
 from holdfast.core.errors import DamagedFile, Held, UnreadableFile, UserError
 from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State, refuse_if_read
-from holdfast.core.store import Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import Store
 from holdfast.execute import snapshots
 
 SETTLED = 3600.0

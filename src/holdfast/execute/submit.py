@@ -14,7 +14,8 @@ from holdfast.core.attempt import Life
 from holdfast.core.errors import UserError
 from holdfast.core.job import Job, Task
 from holdfast.core.plan import IN_FLIGHT, REPEATABLE, Plan, Reader, Standing, State
-from holdfast.core.store import ADOPTED, Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import ADOPTED, Store
 from holdfast.execute import sbatch, slots
 from holdfast.execute.freeze import frozen
 from holdfast.execute.stop import bury_proven

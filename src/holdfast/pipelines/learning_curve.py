@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import files
-from holdfast.core.store import Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import Store
 from holdfast.evaluation.statistics import Estimate, Rewards, accuracy, paired_gain, pooled_gain
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

@@ -22,8 +22,9 @@ from holdfast.core import artifact, config, kind, near, plugins
 from holdfast.core.adopt import adopt
 from holdfast.core.errors import ConfigError, unknown_key
 from holdfast.core.plan import Plan
+from holdfast.core.record import Record, is_below
 from holdfast.core.stage import Ref
-from holdfast.core.store import RESERVED, Record, Store, is_below
+from holdfast.core.store import RESERVED, Store
 
 FIELDS = ("kind", "params", "inputs", "gpus", "trackers")
 NAME = re.compile(r"[\w.+%@-]{1,120}")

@@ -15,8 +15,9 @@ from pathlib import Path
 from holdfast.core import config, files, kind
 from holdfast.core.errors import ConfigError
 from holdfast.core.plan import Plan, Reader
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref
-from holdfast.core.store import Record, Store
+from holdfast.core.store import Store
 from holdfast.pipelines.learning_curve import Evaluated
 
 FILE = "quickstart.yaml"

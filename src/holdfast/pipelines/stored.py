@@ -10,7 +10,8 @@ from pathlib import Path
 from holdfast.core import near, plugins, process
 from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError, unknown_key
 from holdfast.core.plan import Plan, Reader, Standing
-from holdfast.core.store import Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import Store
 from holdfast.pipelines import sweeps
 
 

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from holdfast.core import files
 from holdfast.core.errors import DamagedFile, UnreadableFile
-from holdfast.core.store import Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import Store
 
 
 @dataclass(frozen=True)

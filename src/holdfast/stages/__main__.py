@@ -17,8 +17,9 @@ from holdfast.core.errors import DamagedFile, NotComplete, Stopped, UserError
 from holdfast.core.kind import Kind
 from holdfast.core.output import Output, provenance
 from holdfast.core.plan import Reader
+from holdfast.core.record import Record
 from holdfast.core.stage import Ref, short
-from holdfast.core.store import ADOPTED, Record, Store
+from holdfast.core.store import ADOPTED, Store
 
 STOPPED = 3
 

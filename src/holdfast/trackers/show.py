@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from holdfast.core import attempt
 from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job
-from holdfast.core.store import Record, Store
+from holdfast.core.record import Record
+from holdfast.core.store import Store
 from holdfast.trackers import SCRIPT_RUN, Subject
 from holdfast.trackers.feed import Feed
 

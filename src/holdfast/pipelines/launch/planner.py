@@ -16,8 +16,9 @@ from typing import Any
 from holdfast.core import attempt, kind
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import Plan
+from holdfast.core.record import Record
 from holdfast.core.stage import Stage
-from holdfast.core.store import RESERVED, Record, Store
+from holdfast.core.store import RESERVED, Store
 from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
 from holdfast.execute.sbatch import seconds
