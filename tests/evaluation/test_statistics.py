@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -15,8 +13,6 @@ from holdfast.evaluation.statistics import (
     accuracy,
     estimate_mean,
     paired_gain,
-    pass_at_k,
-    pass_probability,
     pooled_gain,
     t_distribution,
     t_quantile,
@@ -74,21 +70,6 @@ def test_runs_are_pooled_with_equal_weight() -> None:
     before = {"a": [0.0], "b": [0.0]}
     runs = [{"a": [1.0], "b": [1.0, 1.0]}, {"a": [0.0, 0.0, 0.0], "b": [0.0]}]
     assert pooled_gain(before, runs).value == 0.5
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=7), st.integers(1, 7))
-def test_pass_at_k_is_the_share_of_subsets_with_a_success(found: list[bool], k: int) -> None:
-    if k > len(found):
-        with pytest.raises(ValueError, match="at least"):
-            pass_probability(len(found), sum(found), k)
-        return
-    subsets = list(itertools.combinations(found, k))
-    share = Fraction(sum(any(subset) for subset in subsets), len(subsets))
-    assert pass_probability(len(found), sum(found), k) == pytest.approx(float(share))
-
-
-def test_pass_at_k_is_a_mean_over_prompts() -> None:
-    assert pass_at_k({"a": [True, False], "b": [False, False]}, 1).value == pytest.approx(0.25)
 
 
 def test_a_mean_of_nothing_is_refused() -> None:

@@ -59,24 +59,6 @@ def pooled_gain(before: Rewards, after: Sequence[Rewards], confidence: float = 0
     return paired_gain(before, pooled, confidence)
 
 
-def pass_at_k(successes: Mapping[str, Sequence[bool]], k: int, confidence: float = 0.95) -> Estimate:
-    """Probability that at least one of k samples is right, unbiased per prompt, averaged over prompts.
-
-    The estimator is that of Chen et al., "Evaluating Large Language Models Trained on Code" (2021), arXiv:2107.03374.
-
-    Raises:
-        ValueError: a prompt has fewer than k repeats.
-    """
-    return estimate_mean([pass_probability(len(found), sum(found), k) for found in successes.values()], confidence)
-
-
-def pass_probability(samples: int, right: int, k: int) -> float:
-    """1 - C(samples - right, k) / C(samples, k): a random k of the samples holds a right one."""
-    if not 1 <= k <= samples:
-        raise ValueError(f"pass@{k} needs at least {k} repeats of every prompt, one has {samples}")
-    return 1.0 - math.comb(samples - right, k) / math.comb(samples, k)
-
-
 def estimate_mean(values: Sequence[float], confidence: float = 0.95) -> Estimate:
     """The mean of independent values and its Student t interval."""
     if not values:
