@@ -1,4 +1,4 @@
-"""Accuracy with an interval, pass@k, and the gain between two models on the same prompts.
+"""Accuracy with an interval, and the gain between two models on the same prompts.
 
 The prompt is the unit of sampling: repeats of one prompt are not independent of each other, so every interval is
 built from one number per prompt (clustered standard errors). The paired gain takes differences per prompt, which
