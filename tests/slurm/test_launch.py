@@ -27,8 +27,9 @@ from tests.launches import (
     type_as_the_document,
     write_echo,
 )
-from tests.runs import hold, wait_until
+from tests.runs import REPOSITORY, hold, shell, wait_until, write_plan
 from tests.slurm.cluster import Cluster
+from tests.test_docs import commands
 
 HERE = ("--executor", "slurm", "--container", "none", "--launcher", "plain")
 MINE = (*HERE, "--account", "team")
@@ -182,6 +183,16 @@ def test_container_of_the_document_reaches_srun_with_its_mounts(cluster: Cluster
     (mounts,) = [each for each in given_to_srun if each.startswith("--container-mounts=")]
     assert mounts.partition("=")[2].split(",")[0] == "/data:/data" and f"{root}:{root}" in mounts
     assert said(root, "echo")["arguments"] == ["+a=b c"]
+
+
+def test_commands_of_the_page_on_slurm_do_what_it_says(cluster: Cluster, tmp_path: Path) -> None:
+    write_plan(tmp_path / "plan.yaml", {"NAME": shell("sleep 1"), "other": shell("true")})
+    typed = [command[1:] for command in commands(REPOSITORY / "docs" / "slurm.md")]
+    assert [tokens[0] for tokens in typed] == ["run", "run", "status", "cancel"]
+    for tokens in typed:
+        hold(tmp_path / "root", *tokens, code=0, env=cluster.environment)
+    listed = json.loads(hold(tmp_path / "root", "status", "--json", code=0, env=cluster.environment).stdout)
+    assert {each["state"] for each in listed} == {"complete"}
 
 
 @settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
