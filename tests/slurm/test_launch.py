@@ -185,6 +185,26 @@ def test_container_of_the_document_reaches_srun_with_its_mounts(cluster: Cluster
     assert said(root, "echo")["arguments"] == ["+a=b c"]
 
 
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["--partition", "nope"], "invalid partition specified: nope"),
+        (["--nodes", "9"], "`echo` wants 9 nodes, and partition batch has 4"),
+        (["--gpus", "9"], "Requested node configuration is not available"),
+    ],
+)
+def test_what_the_cluster_has_not_is_refused_and_the_right_command_goes_on(
+    wrong: list[str], told: str, cluster: Cluster, tmp_path: Path
+) -> None:
+    root = write_echo(tmp_path)
+    command = ["launch", *MINE, "--script", "echo.py"]
+    refused = hold(root, *command, *wrong, code=2, env=cluster.environment).stderr.splitlines()
+    assert refused[-3].startswith("error: ") and told in refused[-3] and refused[-1].startswith("hint: ")
+    (standing,) = json.loads(hold(root, "status", "--json", code=3, env=cluster.environment).stdout)
+    assert standing["state"] == "owed" and told in standing["reason"]
+    hold(root, *command, "--wait", code=0, env=cluster.environment)
+
+
 def test_commands_of_the_page_on_slurm_do_what_it_says(cluster: Cluster, tmp_path: Path) -> None:
     write_plan(tmp_path / "plan.yaml", {"NAME": shell("sleep 1"), "other": shell("true")})
     typed = [command[1:] for command in commands(REPOSITORY / "docs" / "slurm.md")]
