@@ -44,8 +44,8 @@ class Site:
         plan = write_plan(self.directory / "plan.yaml", stages)
         return self.type("run", str(plan), *arguments, code=code)
 
-    def type(self, *arguments: str, code: int | None = None) -> subprocess.CompletedProcess[str]:
-        return hold(self.root, *arguments, code=code, env=self.cluster.environment)
+    def type(self, *arguments: str, code: int | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
+        return hold(self.root, *arguments, code=code, env={**self.cluster.environment, **changes})
 
     def standing(self, name: str) -> dict[str, Any]:
         (found,) = json.loads(self.type("status", name, "--json").stdout)
@@ -277,11 +277,13 @@ def test_torchrun_joins_the_processes_of_two_nodes(site: Site) -> None:
 
 
 RAY = """
-import os, ray
+import os, pathlib, ray
 ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False)
 @ray.remote(num_gpus=2)
 def where(): return os.environ["SLURMD_NODENAME"]
 nodes = sorted(ray.get([where.remote(), where.remote()]))
+files = [path for path in pathlib.Path(os.environ["HOLDFAST_ROOT"]).rglob("*") if path.is_file()]
+assert files and not [path for path in files if os.environ["RAY_AUTH_TOKEN"].encode() in path.read_bytes()]
 open(os.path.join(os.environ["HOLDFAST_OUT"], "nodes"), "w").write(" ".join(nodes))
 """
 # Two nodes share one small machine: no worker before there is work for it, and 100 MB for objects.
@@ -290,13 +292,35 @@ SMALL_RAY = {"RAY_enable_worker_prestart": "0", "RAY_DEFAULT_OBJECT_STORE_MAX_ME
 
 @pytest.mark.slow
 def test_command_is_run_beside_a_ray_over_two_nodes(site: Site) -> None:
-    """`HOLDFAST_RAY_PYTHON` is an interpreter that has Ray, where ours has not."""
+    """Also where the home has a token, which `ray start` would take and nothing else. `HOLDFAST_RAY_PYTHON` is an
+    interpreter that has Ray, where ours has not.
+    """
+    (site.directory / "home" / ".ray").mkdir(parents=True)
+    (site.directory / "home" / ".ray" / "auth_token").write_text("of another Ray")
     (site.directory / "use_ray.py").write_text(RAY)
     command = [os.environ.get("HOLDFAST_RAY_PYTHON", sys.executable), "use_ray.py"]
-    plan = write_plan(
-        site.directory / "plan.yaml", {"ray": {"kind": "command", "params": {"command": command, "makes": ["nodes"]}}}
-    )
+    stage = {"kind": "command", "params": {"command": command, "makes": ["nodes"]}}
     forwarded = [word for name in SMALL_RAY for word in ("--env", name)]
-    typed = ["run", str(plan), "--wait", "--nodes", "2", "--gpus", "2", "--launcher", "ray", *forwarded]
-    hold(site.root, *typed, code=0, env={**site.cluster.environment, **SMALL_RAY})
+    plan = str(write_plan(site.directory / "plan.yaml", {"ray": stage}))
+    typed = ["run", plan, "--wait", "--nodes", "2", "--gpus", "2", "--launcher", "ray", *forwarded]
+    site.type(*typed, code=0, HOME=str(site.directory / "home"), **SMALL_RAY)
     assert len(set((site.root / "ray" / "nodes").read_text().split())) == 2
+
+
+HALF_A_RAY = """#!/bin/sh
+case "$*" in
+    status*) echo " 1 node_of_the_head" ;;
+    *--head*) exec sleep 60 ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def test_ray_that_does_not_start_is_the_reason_and_not_what_srun_says_of_its_end(site: Site) -> None:
+    programs = site.directory / "bin"
+    programs.mkdir()
+    (programs / "ray").write_text(HALF_A_RAY)
+    (programs / "ray").chmod(0o755)
+    stage = {"kind": "command", "params": {"command": [str(programs / "train"), "x"]}}
+    site.run({"work": stage}, "--wait", "--nodes", "2", "--launcher", "ray", code=1)
+    assert "error: ray: a node ended before all had joined" in site.standing("work")["reason"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -21,7 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from holdfast.core.job import Job, Task
-from holdfast.execute import launchers
+from holdfast.execute import diagnosis, launchers
 
 START_SECONDS = 180.0
 # Nodes of one test machine share its ports: each gets workers' ports of its own. 16 nodes fit below 32768.
@@ -38,8 +39,10 @@ class RayCluster:
         self.ray = ray
         self.nodes = node_names(environ, task.nodes)
         self.address = f"{launchers.first_address(environ)}:{_free_port()}"
+        self.environment = {**environ, **authentication(environ)}
         self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it: their paths must be short
         self.started: list[subprocess.Popen[bytes]] = []
+        self.said = ""
 
     def start(self) -> None:
         """Head and workers, until all have joined.
@@ -64,7 +67,8 @@ class RayCluster:
         else:
             tokens += [f"--address={self.address}"]
         # In a session of its own: what is sent to the command to make it save must not end the Ray.
-        return subprocess.Popen([*launchers.step(self.job, node=node), *tokens], start_new_session=True)
+        command = [*launchers.step(self.job, node=node), *tokens]
+        return subprocess.Popen(command, env=self.environment, start_new_session=True)
 
     def _await(self, count: int) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -72,12 +76,14 @@ class RayCluster:
             if any(process.poll() is not None for process in self.started):
                 raise RuntimeError("ray: a node ended before all had joined")
             if time.monotonic() > deadline:
-                raise RuntimeError(f"ray: {self._alive()} of {count} nodes joined within {START_SECONDS:.0f} s")
+                joined = f"{self._alive()} of {count} nodes joined within {START_SECONDS:.0f} s"
+                raise RuntimeError(f"ray: {joined}" + (f"; ray status: {self.said}" if self.said else ""))
             time.sleep(0.5)
 
     def _alive(self) -> int:
         tokens = [*launchers.step(self.job, node=self.nodes[0]), self.ray, "status", f"--address={self.address}"]
-        done = subprocess.run(tokens, capture_output=True, text=True)
+        done = subprocess.run(tokens, env=self.environment, capture_output=True, text=True)
+        self.said = diagnosis.telling_line(done.stderr.encode()) if done.returncode else ""
         return len(ALIVE.findall(done.stdout.partition("Pending:")[0]))
 
     def end(self) -> None:
@@ -98,6 +104,17 @@ def node_names(environ: Mapping[str, str], count: int) -> list[str]:
     names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
     mine = environ.get("SLURMD_NODENAME", names[0])
     return sorted(names, key=lambda name: name != mine)
+
+
+def authentication(environ: Mapping[str, str]) -> dict[str, str]:
+    """Who reaches a Ray can run code in it: each of ours has a token of its own, unless the user has settled that.
+
+    Said in any case: `ray start` looks for a token in the home, and `ray status` and the script would not.
+    """
+    if "RAY_AUTH_MODE" in environ:
+        return {}
+    given = "RAY_AUTH_TOKEN" in environ or "RAY_AUTH_TOKEN_PATH" in environ
+    return {"RAY_AUTH_MODE": "token", **({} if given else {"RAY_AUTH_TOKEN": secrets.token_hex(32)})}
 
 
 def _program(command: Sequence[str]) -> str:
@@ -121,15 +138,18 @@ def main(directory: str, key: str, command: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
         signal.signal(number, _leave_it_to_the_command)
     cluster = RayCluster(job, task, _program(command), os.environ)
+    failure = ""
     try:
         cluster.start()
         tokens = [*launchers.step(job, node=cluster.nodes[0]), *command]
-        return subprocess.call(tokens, env={**os.environ, "RAY_ADDRESS": cluster.address})
+        return subprocess.call(tokens, env={**cluster.environment, "RAY_ADDRESS": cluster.address})
     except RuntimeError as error:
-        sys.stderr.write(f"error: {error}\n")
+        failure = str(error)
         return 1
     finally:
         cluster.end()
+        if failure:  # after what srun says of the nodes that were ended: the last error in the log is the reason
+            sys.stderr.write(f"error: {failure}\n")
 
 
 def _leave_it_to_the_command(number: int, frame: FrameType | None) -> None:
