@@ -69,3 +69,21 @@ def test_the_log_directory_of_the_document_is_the_root(tmp_path: Path) -> None:
     subprocess.run(command, cwd=tmp_path, env=variables, check=True, capture_output=True)
     home = tmp_path / "log" / "nemo-rl" / "train_grpo"
     assert (home / "checkpoints").is_dir() and (home / "logs").is_dir() and (home / "wandb").is_dir()
+
+
+def test_what_is_saved_of_a_cluster_counts_where_config_and_command_line_say_nothing(tmp_path: Path) -> None:
+    saved = "slurm: {account: me, container: none, nodes: 3, gpus: 4, launcher: torchrun}\n"
+    (tmp_path / "holdfast.yaml").write_text(saved)
+    (tmp_path / "train.py").write_text("")
+    (tmp_path / "sizes.yaml").write_text("cluster: {num_nodes: 2, gpus_per_node: null}\n")
+
+    def needs(*arguments: str) -> tuple[int, int]:
+        typed = ["launch", "--dry", "--json", "--executor", "slurm", "--script", "train.py", *arguments]
+        (found,) = json.loads(hold(tmp_path / "root", *typed, code=0).stdout)
+        return found["nodes"], found["gpus"]
+
+    assert needs() == (3, 4)
+    assert needs("--config", "sizes.yaml") == (2, 4)
+    assert needs("--config", "sizes.yaml", "cluster.gpus_per_node=1", "--nodes", "1") == (1, 1)
+    (here,) = planned(tmp_path / "root", "--script", "train.py", HOLDFAST_GPUS="")
+    assert (here["nodes"], here["gpus"]) == (1, 0), "nothing of it is about this machine"

@@ -279,3 +279,13 @@ def test_stage_that_is_run_on_by_its_name_is_placed_as_it_was(site: Site) -> Non
     site.type("run", "echo", code=0)
     script = next(site.root.glob(".holdfast/jobs/*/script"))
     assert site.standing("echo")["state"] == "queued" and "--account=team" in script.read_text()
+
+
+def test_saved_launcher_counts_before_that_of_the_profile_and_after_the_flag(site: Site) -> None:
+    write_echo(site.directory)
+    (site.directory / "holdfast.yaml").write_text("slurm: {executor: slurm, launcher: torchrun, container: none}\n")
+    command = ["launch", "--script", "echo.py", "--account", "team"]
+    site.type(*command, "--jobname", "saved", "+a=1", code=0)
+    site.type(*command, "--jobname", "flag", "+a=2", "--launcher", "plain", code=0)
+    jobs = [json.loads(path.read_text()) for path in site.root.glob(".holdfast/jobs/*/job.json")]
+    assert {job["tasks"][0]["name"]: job["launcher"] for job in jobs} == {"saved": "torchrun", "flag": "plain"}

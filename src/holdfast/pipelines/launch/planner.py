@@ -264,9 +264,10 @@ def _stored_variables(given: Iterable[str], environ: Mapping[str, str]) -> dict[
 
 
 def _resources(setting: Setting, found: Intent, notes: list[str]) -> tuple[int, int]:
-    """Nodes, and GPUs of each: flag, config, what a cluster's nodes have, what is present."""
+    """Nodes, and GPUs of each: flag, config, what is saved of a cluster, what its nodes have, what is present."""
     request, keys = setting.request, setting.profile.resources
-    nodes = request.nodes or intent.number_at(found.known, keys.nodes, "--nodes N") or 1
+    nodes = request.nodes or intent.number_at(found.known, keys.nodes, "--nodes N")
+    nodes = nodes or (setting.on_cluster and setting.defaults.nodes) or 1
     gpus = request.gpus
     if gpus is None:
         gpus = intent.number_at(found.known, keys.gpus, "--gpus N")

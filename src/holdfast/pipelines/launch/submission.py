@@ -57,7 +57,8 @@ def prepare(
     stamp = time.strftime("%Y%m%d-%H%M%S") if request.new else ""
     launch = planner.plan(request, wanted, defaults, store, environ, stamp)
     at_once = max_parallel or defaults.max_parallel or default_parallel(request.executor)
-    placement = Placement(max_parallel=at_once, launcher=request.launcher or launch.launcher, **fields)
+    launcher = request.launcher or defaults.launcher or launch.launcher
+    placement = Placement(max_parallel=at_once, launcher=launcher, **fields)
     return Prepared(launch, placement)
 
 
