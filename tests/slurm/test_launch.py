@@ -129,7 +129,7 @@ def test_command_of_the_document_runs_to_its_end_on_slurm(
         nodes = typed[typed.index("--nodes") + 1] if "--nodes" in typed else "1"
         time = typed[typed.index("--time") + 1].partition(":")[0] if "--time" in typed else "4"
         assert f" NumNodes={nodes} " in job and f" TimeLimit={int(time):02d}:00:00 " in job
-        assert " Partition=batch " in job
+        assert " Partition=batch " in job and " TresPerNode=gres:gpu:8 " in f"{job} "
 
 
 @pytest.mark.slow
@@ -145,7 +145,7 @@ def test_command_of_the_document_renders_a_script_with_all_that_it_says(
 ) -> None:
     copy_examples(tmp_path)
     typed = shlex.split(line)
-    flags = ["--executor", "slurm", "--container", "rl.sqsh", "--gpus", "8", "--dry"]
+    flags = ["--executor", "slurm", "--container", "rl.sqsh", "--dry"]
     done = type_as_the_document(tmp_path, "launch", *typed, *flags)
     assert done.returncode == 0, done.stderr
     script = done.stdout.partition("# given to sbatch\n")[2]
