@@ -7,7 +7,10 @@ What the document's own container would be given is read off a stand-in for `sru
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -29,7 +32,10 @@ from tests.launches import (
 )
 from tests.runs import REPOSITORY, hold, shell, wait_until, write_plan
 from tests.slurm.cluster import Cluster
+from tests.slurm.test_executor import SMALL_RAY
 from tests.test_docs import commands
+
+from holdfast.core import config
 
 HERE = ("--executor", "slurm", "--container", "none", "--launcher", "plain")
 MINE = (*HERE, "--account", "team")
@@ -185,6 +191,42 @@ def test_container_of_the_document_reaches_srun_with_its_mounts(cluster: Cluster
     assert said(root, "echo")["arguments"] == ["+a=b c"]
 
 
+# Pyxis without a container: notes what it was given, and runs it on the host.
+HOST = """#!/bin/sh
+echo "$@" >> {directory}/steps
+for word do
+    shift
+    case $word in --container-*|--no-container-*) ;; *) set -- "$@" "$word" ;; esac
+done
+exec {srun} "$@"
+"""
+
+
+@pytest.mark.slow
+def test_command_of_the_document_runs_beside_a_ray_over_its_nodes(cluster: Cluster, tmp_path: Path) -> None:
+    """As NeMo RL's profile has it: Ray's nodes and the script are steps of one job, all of them in the container."""
+    copy_examples(tmp_path)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "srun").write_text(HOST.format(directory=tmp_path, srun=shutil.which("srun")))
+    (tmp_path / "bin" / "srun").chmod(0o755)
+    (line,) = [line for name, line, _ in COMMANDS if name == "example 1"]
+    flags = ["--executor", "slurm", "--container", "rl.sqsh", "--wait"]
+    flags += ["--interpreter", os.environ.get("HOLDFAST_RAY_PYTHON", sys.executable)]
+    flags += [f"--env={name}" for name in SMALL_RAY]
+    variables = {
+        **cluster.environment,
+        **SMALL_RAY,
+        "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+    }
+    done = type_as_the_document(tmp_path, "launch", *shlex.split(line), *flags, **variables)
+    assert done.returncode == 0, done.stderr
+    check_home(tmp_path / "log" / "nemo-rl" / "grpo_llama_7b")
+    steps = [each for each in (tmp_path / "steps").read_text().splitlines() if " status " not in each]
+    assert [" --head " in each for each in steps] == [True, False, False] and "train_grpo.py" in steps[2]
+    assert all(f"--container-image={tmp_path}/images/rl.sqsh" in each for each in steps)
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
@@ -228,16 +270,19 @@ def test_any_value_arrives_unchanged_on_slurm(
     stored = [f"--env={name}_S={value}" for name, value in zip(names, values, strict=True)]
     forwarded = [f"--env={name}" for name in names]
     tokens = [f"+key{number}={value}" for number, value in enumerate(values)]
-    (directory / "sweep.yaml").write_text(yaml.safe_dump({"swept": [values, "one"]}))
+    (directory / "sweep.yaml").write_text(yaml.safe_dump({"swept": [values, "one"]}, default_style='"'))
     command = ["launch", *MINE, "--script", "echo.py", "--sweep", "sweep.yaml", *stored, *forwarded, "--wait", *tokens]
     variables = {**cluster.environment, **dict(zip(names, values, strict=True))}
     hold(root, *command, "--", *values, code=0, env=variables)
+    swept = []
     for home in (root / "echo_sweep").iterdir():
         arrived = json.loads((home / "said.json").read_text())
+        swept += [token.partition("=")[2] for token in arrived["arguments"] if token.startswith("swept=")]
         assert [token for token in arrived["arguments"] if token.startswith("+key")] == tokens
         assert arrived["arguments"][len(arrived["arguments"]) - len(values) :] == values
         assert [arrived["env"][f"{name}_S"] for name in names] == values
         assert [arrived["env"][name] for name in names] == values
+    assert sorted((config.value_of(text) for text in swept), key=str) == sorted([values, "one"], key=str)
 
 
 def test_secrets_of_the_shell_are_in_no_file_of_ours_and_in_none_of_slurm(cluster: Cluster, tmp_path: Path) -> None:
@@ -252,6 +297,7 @@ def test_secrets_of_the_shell_are_in_no_file_of_ours_and_in_none_of_slurm(cluste
     assert len(files) > 8 and [path for path in files if SECRET.encode() in path.read_bytes()] == []
     of_slurm = [path for path in cluster.directory.rglob("*") if path.is_file()]
     assert [path for path in of_slurm if f"aws-{SECRET}".encode() in path.read_bytes()] == []
+    assert [path for path in of_slurm if f"hf-{SECRET}".encode() in path.read_bytes()], "or this looks elsewhere"
 
 
 EARLY = "import os; os.makedirs(os.environ['HOLDFAST_CHECKPOINTS'] + '/step_10')"
