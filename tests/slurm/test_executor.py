@@ -116,6 +116,32 @@ def test_stage_waits_for_one_that_an_earlier_submission_is_at(site: Site) -> Non
     assert site.outcomes("second") == ["complete"]
 
 
+def test_job_that_ends_before_anything_of_ours_begins_is_the_reason_and_why_shows_its_words(site: Site) -> None:
+    stages = {"one": shell("true"), "p0": shell("echo 0"), "p1": shell("echo 1")}
+    site.run(stages, "--wait", "--setup", "echo 'module: no such module: cuda' >&2; exit 7", code=3)
+    for name in stages:
+        reason = site.standing(name)["reason"]
+        assert reason.startswith("never started: SLURM job ") and reason.endswith(" is FAILED")
+        assert "| module: no such module: cuda\n" in site.type("why", name, code=0).stdout
+    site.run(stages, "--wait")
+
+
+ODD = 'it\'s a $HOME %j%A `id` "x" #1, ü;~'
+
+
+def test_root_of_any_name_is_submitted_to_or_refused(site: Site) -> None:
+    here = site.directory
+    site.directory = here / ODD
+    site.root = site.directory / "root"
+    site.directory.mkdir()
+    site.run({f"p{n}": shell(f'echo {n} > "$HOLDFAST_OUT/x"', makes=["x"]) for n in range(2)}, "--wait")
+    assert len(list(site.root.glob(".holdfast/jobs/*/slurm-*_[01].log"))) == 2
+    site.root = here / "back\\slash" / "root"
+    site.root.parent.mkdir()
+    told = site.run({"work": shell("true")}, "--executor", "slurm", code=2).stderr
+    assert "has a backslash" in told and "never" not in site.standing("work")["reason"]
+
+
 NASTY = ["two words", "it's", '"quoted"', "$HOME", "`id`", "a,b", "#c", "line\nbreak", "ü→", "", "*", "\\n", "%j", "-x"]
 
 

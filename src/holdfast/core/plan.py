@@ -211,7 +211,7 @@ class Reader:
             if last and (last.ending() or {}).get("outcome") == "complete":
                 reason = f"was to be done again, and job {place.job} ended before it began"
                 return Standing(record, State.OWED, reason, last, done)
-            return None
+            return None if last else self._never_started(record, verdict.reason)
         return Standing(record, State.QUEUED, verdict.reason, place, done)
 
     def _to_go_on(self, record: Record, place: Claim, last: Claim) -> Standing | None:
@@ -261,10 +261,11 @@ class Reader:
             count += 1
         return TIMES.get(count, f"{count} times")
 
-    def _never_started(self, record: Record) -> Standing:
+    def _never_started(self, record: Record, why: str = "") -> Standing:
+        """`why`: what became of the job that was to start it, unless it could not, since it needs something else."""
         waits = [self._supplier(ref) for ref in record.stage.inputs.values() if self.digest(ref) is None]
-        reason = "never started" + (f"; waits for {', '.join(waits)}" if waits else "")
-        return Standing(record, State.OWED, reason)
+        rest = f"; waits for {', '.join(waits)}" if waits else f": {why}" if why else ""
+        return Standing(record, State.OWED, f"never started{rest}")
 
     def _supplier(self, ref: Ref) -> str:
         record = self.record_of(ref)

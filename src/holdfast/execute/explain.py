@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from holdfast.core import artifact, attempt, files, near
@@ -18,7 +19,9 @@ from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State
 from holdfast.core.record import Record
 from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Store
+from holdfast.execute import sbatch
 from holdfast.execute.diagnosis import telling_lines
+from holdfast.execute.scheduler import SlurmScheduler
 
 PLAN = "holdfast run PLAN"
 NEXT = {
@@ -83,8 +86,14 @@ def account(store: Store, record: Record) -> Account:
     return Account(standing, texts, history, words, _next(standing, list(inputs.values())))
 
 
-def _last_output(store: Store, record: Record) -> Any:
+def _last_output(store: Store, record: Record) -> Path:
+    """What the newest attempt printed, or the job that was to begin one and did not."""
     sequence = store.attempts(record.key)
+    if attempt.highest(sequence) == 0 and isinstance(store.scheduler, SlurmScheduler):
+        place = attempt.newest(store.queued(record.key))
+        name = store.scheduler.task_name(store.job(place.job), record.key) if place else None
+        if place and name:
+            return store.job(place.job) / sbatch.log_name(name)
     return attempt.nameless(sequence, attempt.highest(sequence)).output
 
 

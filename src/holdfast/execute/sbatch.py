@@ -57,6 +57,11 @@ def table_name(number: int) -> str:
     return f"{script_name(number)}.tasks"
 
 
+def log_name(task: str) -> str:
+    """Of the file with what a task printed before anything of ours began, and what SLURM said of it, by its name."""
+    return f"slurm-{task}.log"
+
+
 def table(array: Array) -> str:
     """Index (`-` for a task that is no array), key and name, a line each."""
     return "".join(
@@ -96,7 +101,7 @@ def _says(array: Array) -> str:
 
 def _options(array: Array, job: Job, directory: Path) -> Iterator[str]:
     quoted = shlex.quote(str(directory))
-    log = "slurm-%j.log" if array.single else "slurm-%A_%a.log"
+    log = log_name("%j" if array.single else "%A_%a")
     yield f"--job-name={shlex.quote(_name(array))}"
     yield f"--comment={comment(job.token, array.number)}"
     yield f"--chdir={quoted}"

@@ -151,7 +151,8 @@ def _check(job: Job) -> None:
     """What sbatch would take, and never start.
 
     Raises:
-        UserError: more nodes than there are, a time that is none, a launcher for what it cannot launch.
+        UserError: more nodes than there are, a time that is none, a launcher for what it cannot launch, a root that it
+            cannot log to.
     """
     if job.time:
         sbatch.seconds(job.time)
@@ -160,6 +161,8 @@ def _check(job: Job) -> None:
             raise UserError(f"{line!r} has more than one line", "give --setup or --sbatch-arg once for each line")
     if job.launcher not in launchers.LAUNCHERS:
         raise UserError(f"there is no launcher `{job.launcher}`", f"launchers: {', '.join(launchers.LAUNCHERS)}")
+    if "\\" in job.root:
+        raise UserError(f"the root {job.root} has a backslash, and SLURM starts no job that logs there", "--root DIR")
     most = max(job.tasks, key=lambda task: task.nodes)
     there = slurm_commands.node_count(job.partition) if most.nodes > 1 else 0
     if there and most.nodes > there:
