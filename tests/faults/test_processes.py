@@ -72,7 +72,8 @@ def test_cancel_ends_a_program_that_ignores_sigterm_within_the_grace(tmp_path: P
     hold(root, "cancel", "deaf", "--wait")
     assert time.monotonic() - begun < 1.0 + 5.0 + 3.0
     assert status(root, "deaf")["state"] == "owed"
-    assert "cancelled by" in status(root, "deaf")["reason"]
+    assert status(root, "deaf")["reason"].startswith("cancelled by ")
+    assert status(root, "deaf")["reason"].endswith("; it did not end when it was asked to, and was killed")
     wait_until(lambda: not processes_of(root))
 
 

@@ -30,12 +30,12 @@ from tests.launches import (
     type_as_the_document,
     write_echo,
 )
-from tests.runs import REPOSITORY, hold, shell, wait_until, write_plan
+from tests.runs import REPOSITORY, hold, is_running, shell, wait_until, write_plan
 from tests.slurm.cluster import Cluster
 from tests.slurm.test_executor import SMALL_RAY
 from tests.test_docs import commands
 
-from holdfast.core import config
+from holdfast.core import config, process
 
 HERE = ("--executor", "slurm", "--container", "none", "--launcher", "plain")
 MINE = (*HERE, "--account", "team")
@@ -313,7 +313,10 @@ DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); prin
 DIES = "import time; print('up', flush=True); time.sleep(600)"
 DAEMON = """
 import os, subprocess, sys
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+command = [sys.executable, "-c", "import time; time.sleep(600)"]
+left = subprocess.Popen(command, start_new_session=True)
+open(os.environ["HOLDFAST_OUT"] + "/pid", "w").write(str(left.pid))
+left.returncode = 0
 """
 PROFILE = """
 name: mine
@@ -328,7 +331,8 @@ def test_trainers_that_misbehave_are_seen_for_what_they_are_on_slurm(cluster: Cl
     (tmp_path / "config.yaml").write_text("steps: 30\n")
     (tmp_path / "mine.yaml").write_text(PROFILE)
     (tmp_path / "saves.yaml").write_text(PROFILE + "stop_signal: USR1\n")
-    scripts = {"early": EARLY, "deletes": DELETES, "deaf": DEAF, "dies": DIES, "daemon": DAEMON}
+    user = process.current().user
+    scripts = {"early": EARLY, "deletes": DELETES, "deaf": DEAF, "dies": DIES, "daemon": DAEMON, "parts": DAEMON + "0"}
     for name, text in scripts.items():
         (tmp_path / f"{name}.py").write_text(text)
         profile = {"dies": "saves.yaml", "daemon": "plain"}.get(name, "mine.yaml")
@@ -347,9 +351,19 @@ def test_trainers_that_misbehave_are_seen_for_what_they_are_on_slurm(cluster: Cl
         **dict.fromkeys(scripts, "owed"),
         "daemon": "complete",
     }
-    assert "exited 0" in found["early"]["reason"] and "20 of 30" in found["deletes"]["reason"]
-    for name in ("deaf", "dies"):
-        assert found[name]["reason"].startswith("cancelled by")
+    assert {name: each["reason"].partition(" in the background")[0] for name, each in found.items()} == {
+        "early": "failed once: exited 0, and its newest checkpoint step_10 has no readable training_info.json",
+        "deletes": "failed once: exited 0 at step 20 of 30",
+        "deaf": f"cancelled by {user}; it did not end when it was asked to, and was killed",
+        "dies": f"cancelled by {user}; SIGUSR1, on which its profile says that it saves, ended it at once",
+        "daemon": "",
+        "parts": "failed once: exited 0 without a checkpoint checkpoints/step_*; 1 processes that it left",
+    }
+    for name in scripts:
+        told = hold(root, "why", name, code=0, env=cluster.environment).stdout
+        assert found[name]["reason"] in told and told.startswith(f"{name} (command, ")
+    for name in ("daemon", "parts"):
+        assert not is_running(int((root / name / "pid").read_text()))
 
 
 def _says_that_it_is_up(root: Path, name: str, cluster: Cluster) -> bool:

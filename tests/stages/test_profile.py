@@ -234,6 +234,16 @@ def test_a_program_that_saves_on_a_signal_is_sent_it_first(tmp_path: Path) -> No
     assert (root / "trainer" / "checkpoints" / "step_7").is_dir()
 
 
+def test_a_program_that_dies_of_the_signal_to_save_is_seen_to_have_saved_nothing(tmp_path: Path) -> None:
+    own = {**json.loads(profile.load("nemo-rl").model_dump_json()), "name": "own", "stop_signal": "USR1"}
+    (tmp_path / "own.yaml").write_text(json.dumps(own))
+    root = trainer(tmp_path, "save(4)\ntime.sleep(60)")
+    hold(root, "launch", "--executor", "local", "--profile", "own.yaml", *ARGUMENTS, code=0)
+    wait_until(lambda: status(root, "trainer")["progress"])
+    hold(root, "cancel", "trainer", "--wait", code=0)
+    assert "; SIGUSR1, on which its profile says that it saves, ended it at once" in status(root, "trainer")["reason"]
+
+
 def test_a_trainer_that_daemonises_leaves_nothing_behind(tmp_path: Path) -> None:
     body = "if os.fork() == 0:\n    os.setsid()\n    (home.parent / 'new').write_text(str(os.getpid()))\n"
     body += "    (home.parent / 'new').rename(home.parent / 'pid'); time.sleep(60)\n"

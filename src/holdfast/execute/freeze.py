@@ -29,6 +29,7 @@ CARRIED = (
     "execute/continuation.py",
     "execute/launchers.py",
     "execute/services.py",
+    "execute/patience.py",
     "execute/ray_cluster.py",
     "execute/supervisor.py",
     "execute/runner.py",

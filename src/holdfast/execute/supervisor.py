@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -25,6 +25,7 @@ from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
 from holdfast.execute import allocation, continuation, diagnosis, launchers, outsiders, slots
 from holdfast.execute.heartbeat import Ending, Heartbeat, Interrupted
+from holdfast.execute.patience import Patience
 from holdfast.execute.services import Services
 from holdfast.execute.sidecars import Sidecars
 
@@ -216,7 +217,8 @@ class Supervisor:
             # Also after exit code 0: a program that saves and leaves when it is told to has not finished its work.
             result = _result(claim)
             outcome = "stopped" if self._is_at_limit() else "cancelled"
-            return Ending(outcome, result["reason"] if result else self.asked, code)
+            became = self.patience[1].words(code) if self.patience else ""
+            return Ending(outcome, result["reason"] if result else f"{self.asked}{became}", code)
         if code != 0:
             return self._explain(claim, code)
         return self._publish(claim, beat, environment, left)
@@ -323,46 +325,11 @@ class Supervisor:
             signal.signal(number, ask)
 
 
-class Patience:
-    """Asks a child to end, then insists: the stop file, SIGTERM after `grace` seconds, SIGKILL five seconds later.
-
-    A program that is not ours does not read the stop file: it is sent SIGTERM at once (`ask_first`) and has `grace`
-    seconds. One that saves on a signal (`save`) is sent that first.
-    """
-
-    def __init__(self, grace: float, *, ask_first: bool, save: int = 0) -> None:
-        ask_first = ask_first and not save
-        last_word = grace if ask_first else grace + 5.0
-        self.steps: list[tuple[float, Callable[[subprocess.Popen[bytes], Claim], None]]] = [
-            (0.0, lambda _, claim: (claim.directory / "stop").touch()),
-            *([(0.0, lambda child, _: _signal_group(child, save))] if save else []),
-            (0.0 if ask_first else grace, lambda child, _: _signal_group(child, signal.SIGTERM)),
-            (max(last_word, 5.0), lambda child, _: _signal_group(child, signal.SIGKILL)),
-        ]
-        self.started: float | None = None
-        self.taken = 0
-
-    def press(self, child: subprocess.Popen[bytes], claim: Claim) -> None:
-        """Take the steps that are due."""
-        now = time.monotonic()
-        self.started = now if self.started is None else self.started
-        while self.steps and now - self.started >= self.steps[0][0]:
-            self.steps.pop(0)[1](child, claim)
-            self.taken += 1
-
-
 def _memory_words(before: int | None, now: int | None) -> str:
     """What the kernel's count of processes that it ended for lack of memory says of a SIGKILL."""
     if before is None or now is None:
         return " (out of memory?)"
     return "; the kernel ended processes for lack of memory meanwhile" if now > before else ""
-
-
-def _signal_group(child: subprocess.Popen[bytes], number: int) -> None:
-    try:
-        os.killpg(child.pid, number)
-    except ProcessLookupError:
-        return
 
 
 def _result(claim: Claim) -> dict[str, Any] | None:
