@@ -260,10 +260,16 @@ def test_submitter_that_is_killed_at_any_moment_neither_loses_nor_doubles_work(s
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_time_limit_is_worked_across_with_and_without_a_handler_and_not_for_ever(site: Site) -> None:
-    """Side by side, since limits are whole minutes: one saves when asked, one is deaf, one makes no progress."""
+    """Side by side, since limits are whole minutes: one saves when asked, one is deaf, one makes no progress, and one
+    dies of what asks it to save.
+    """
     stages = {"heeds": counts(120), "deaf": counts(120, "deaf"), "hung": shell("sleep 600; true")}
     stages["after"] = {**shell("cat {inputs.w}/state > {out}/x", makes=["x"]), "inputs": {"w": "heeds"}}
     site.run(stages, "--time", "1")
+    (site.directory / "saves.yaml").write_text("name: mine\nstop_signal: USR1\n")
+    (site.directory / "dies.py").write_text("import time; time.sleep(600)")
+    own = ["--script", "dies.py", "--profile", "saves.yaml", "--account", "team", "--container", "none"]
+    site.type("launch", *own, "--time", "1", code=0)
     forbidden = {"forbidden": counts(60)}
     site.run(forbidden, "--time", "1", "--sbatch-arg=--no-requeue")
     assert "could not go on by itself" in site.wait("forbidden", "owed", 200)["reason"]
@@ -278,6 +284,8 @@ def test_time_limit_is_worked_across_with_and_without_a_handler_and_not_for_ever
     reason = site.wait("hung", "owed", 500)["reason"]
     assert reason == "stopped before its time limit; not continued: 3 attempts in a row without progress"
     assert site.outcomes("hung") == ["stopped"] * 3
+    died = "stopped before its time limit; SIGUSR1, on which its profile says that it saves, ended it at once"
+    assert site.wait("dies", "owed", 500)["reason"] == f"{died}; not continued: 3 attempts in a row without progress"
 
 
 GLOO = """
