@@ -289,3 +289,57 @@ def test_saved_launcher_counts_before_that_of_the_profile_and_after_the_flag(sit
     site.type(*command, "--jobname", "flag", "+a=2", "--launcher", "plain", code=0)
     jobs = [json.loads(path.read_text()) for path in site.root.glob(".holdfast/jobs/*/job.json")]
     assert {job["tasks"][0]["name"]: job["launcher"] for job in jobs} == {"saved": "torchrun", "flag": "plain"}
+
+
+def launch_two(site: Site) -> list[str]:
+    """The command that launches a sweep of two points."""
+    write_echo(site.directory)
+    (site.directory / "sweep.yaml").write_text("script_path: echo.py\nsize: [1, 2]\n")
+    return ["launch", "--sweep", "sweep.yaml", "--account", "team", "--container", "none"]
+
+
+def points(site: Site) -> list[dict[str, Any]]:
+    return [dict(each) for each in json.loads(site.type("status", "echo_sweep", "--json").stdout)]
+
+
+def check_refused(told: str, error: str, hint: str) -> None:
+    lines = [line for line in told.splitlines() if not line.startswith("note: ")]
+    assert len(lines) == 3 and error in lines[0] and lines[0].startswith("error: "), told
+    assert lines[1] == "" and lines[2].startswith("hint: ") and hint in lines[2]
+
+
+def test_sweep_with_an_account_that_is_refused_is_owed_and_goes_on_by_the_same_command(site: Site) -> None:
+    command = launch_two(site)
+    refusal = "Batch job submission failed: Invalid account or account/partition combination specified"
+    site.fake.order("sbatch", f"refuse sbatch: error: {refusal}")
+    check_refused(site.type(*command, code=2).stderr, f"sbatch refused: {refusal}", "--account")
+    found = points(site)
+    assert [each["point"] for each in found] == [{"size": 1}, {"size": 2}]
+    assert {each["state"] for each in found} == {"owed"} and all(refusal in each["reason"] for each in found)
+    site.type(*command, code=0)
+    assert {each["state"] for each in points(site)} == {"queued"} and len(site.fake.jobs) == 1
+
+
+def test_launch_without_a_controller_is_refused_and_leaves_nothing(site: Site) -> None:
+    command = launch_two(site)
+    site.fake.order("scontrol", "always down")
+    check_refused(site.type(*command, code=2).stderr, "SLURM cannot be reached: scontrol: ", "is the controller up?")
+    assert not site.root.exists()
+    site.fake.order("scontrol")
+    site.type(*command, code=0)
+    assert {each["state"] for each in points(site)} == {"queued"}
+
+
+def test_controller_that_goes_away_while_a_sweep_is_launched_gets_it_later_and_once(site: Site) -> None:
+    command = launch_two(site)
+    for program in ("sbatch", "squeue"):
+        site.fake.order(program, "always down")
+    check_refused(site.type(*command, code=2).stderr, "SLURM cannot be reached", "once the controller answers")
+    assert {each["state"] for each in points(site)} == {"queued"}, "nobody knows what arrived"
+    for program in ("sbatch", "squeue"):
+        site.fake.order(program)
+    found = points(site)
+    assert {each["state"] for each in found} == {"owed"}
+    assert all("was never submitted" in each["reason"] for each in found)
+    site.type(*command, code=0)
+    assert {each["state"] for each in points(site)} == {"queued"} and len(site.fake.jobs) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from holdfast.core import artifact
@@ -15,7 +15,7 @@ from holdfast.execute.choose import choose_executor, cluster_defaults, default_p
 from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
 from holdfast.pipelines import sweeps
 from holdfast.pipelines.launch import code, planner
-from holdfast.pipelines.launch.planner import Launch
+from holdfast.pipelines.launch.planner import Cell, Launch
 from holdfast.pipelines.launch.request import Request, check_cluster, placement_fields, program
 
 
@@ -82,10 +82,19 @@ def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) 
     launch = prepared.launch
     executor = choose_executor(prepared.placement.executor)
     again = _again(prepared, store, rerun=rerun, rebuild=rebuild)
-    done = [submit(plan, store, executor, placement, again) for plan, placement in _groups(prepared)]
-    if launch.is_sweep:
-        sweeps.remember(store, launch.name, [(cell.record.key, cell.label, cell.point) for cell in launch.cells])
+    try:
+        done = [submit(plan, store, executor, placement, again) for plan, placement in _groups(prepared)]
+    except UserError:
+        _remember(launch, [cell for cell in launch.cells if store.owner(cell.record.home) == cell.record.key], store)
+        raise
+    _remember(launch, launch.cells, store)
     return done
+
+
+def _remember(launch: Launch, cells: Sequence[Cell], store: Store) -> None:
+    """That these are points of the sweep, where it is one; also of a submission that was refused: they are owed."""
+    if launch.is_sweep and cells:
+        sweeps.remember(store, launch.name, [(cell.record.key, cell.label, cell.point) for cell in cells])
 
 
 def _again(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -> set[str]:
