@@ -247,6 +247,25 @@ def test_what_the_cluster_has_not_is_refused_and_the_right_command_goes_on(
     hold(root, *command, "--wait", code=0, env=cluster.environment)
 
 
+def test_same_command_goes_on_when_the_cluster_has_what_it_had_not(cluster: Cluster, tmp_path: Path) -> None:
+    root = write_echo(tmp_path)
+    command = ["launch", *MINE, "--script", "echo.py", "--partition", "later"]
+    cluster.stop_controller()
+    try:
+        told = hold(root, *command, code=2, env=cluster.environment).stderr
+    finally:
+        cluster.start_controller()
+    assert "\nerror: SLURM cannot be reached" in told and "\nhint: is the controller up?" in told
+    assert not root.exists()
+    hold(root, *command, code=2, env=cluster.environment)
+    cluster.run("scontrol", "create", "PartitionName=later", "Nodes=ALL")
+    try:
+        hold(root, *command, "--wait", code=0, env=cluster.environment)
+    finally:
+        cluster.run("scontrol", "delete", "PartitionName=later")
+    assert said(root, "echo")["arguments"] == []
+
+
 def test_commands_of_the_page_on_slurm_do_what_it_says(cluster: Cluster, tmp_path: Path) -> None:
     write_plan(tmp_path / "plan.yaml", {"NAME": shell("sleep 1"), "other": shell("true")})
     typed = [command[1:] for command in commands(REPOSITORY / "docs" / "slurm.md")]
