@@ -90,6 +90,25 @@ def test_more_gpus_than_there_are_is_an_error_at_submission(tmp_path: Path) -> N
     assert not root.exists()
 
 
+RUSH = """
+import os, sys
+from holdfast.execute import slots
+for _ in range(int(sys.argv[1])):
+    for device, claim in (held := slots.acquire(1) or {}).items():
+        os.close(os.open(f"{sys.argv[2]}/mine-{device}", os.O_CREAT | os.O_EXCL))
+        os.unlink(f"{sys.argv[2]}/mine-{device}")
+    slots.release(held)
+"""
+
+
+def test_gpu_is_never_given_to_two_who_take_and_give_back_in_a_rush(tmp_path: Path) -> None:
+    """Who is held up between looking and claiming must not get a number that was used and forgotten meanwhile."""
+    variables = {**host(tmp_path), "HOLDFAST_GPUS": "0"}
+    tokens = [sys.executable, "-c", RUSH, "250", str(tmp_path)]
+    people = [subprocess.Popen(tokens, env=environment(**variables)) for _ in range(4)]
+    assert [person.wait(120) for person in people] == [0] * 4
+
+
 def test_slots_can_be_counted_while_others_take_and_give_them(tmp_path: Path) -> None:
     busy = "from holdfast.execute import slots\nfor _ in range(60):\n    slots.release(slots.acquire(1) or {})"
     counts = "from holdfast.execute import slots\nfor _ in range(400):\n    assert 0 <= slots.free() <= 2"

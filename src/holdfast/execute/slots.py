@@ -48,11 +48,30 @@ def acquire(count: int, token: str = "") -> dict[str, Claim] | None:
         if len(held) == count:
             break
         with contextlib.suppress(Held):
-            held[device] = attempt.take(_sequence(device), "", exclusive=True, token=token)
+            held[device] = _take(_sequence(device), token)
     if len(held) == count:
         return held
     release(held)
     return None
+
+
+def _take(sequence: Path, token: str) -> Claim:
+    """A claim to one slot.
+
+    Old claims are forgotten, so a number can be free again for one who looked long ago: only the highest number holds.
+
+    Raises:
+        Held: somebody has it.
+    """
+    too_late = Held(f"somebody was faster at {sequence}")
+    try:
+        claim = attempt.take(sequence, "", exclusive=True, token=token)
+    except FileNotFoundError:  # forgotten by others while we made it
+        raise too_late from None
+    if attempt.highest(sequence) > claim.n:
+        _forget(claim.path)
+        raise too_late
+    return claim
 
 
 def release(held: dict[str, Claim]) -> None:
@@ -63,8 +82,12 @@ def release(held: dict[str, Claim]) -> None:
             old = attempt.entry(claim.path.parent, n)
             if not old.exists():
                 break
-            shutil.rmtree(old.with_suffix(""), ignore_errors=True)
-            old.unlink(missing_ok=True)
+            _forget(old)
+
+
+def _forget(entry: Path) -> None:
+    shutil.rmtree(entry.with_suffix(""), ignore_errors=True)
+    entry.unlink(missing_ok=True)
 
 
 def free() -> int:
