@@ -45,9 +45,12 @@ def dry(prepared: Prepared, drafts: Sequence[Draft], store: Store, *, as_json: b
 
 
 def _as_dict(cell: Cell) -> dict[str, object]:
+    from holdfast.pipelines.sweep_results import as_json
+
     params = cell.record.placement["params"]
     needs = {"nodes": cell.nodes, "gpus": cell.gpus}
-    return {"point": cell.point, **needs, "command": params["tokens"], "variables": params["variables"]}
+    point = {key: as_json(value) for key, value in cell.point.items()}
+    return {"point": point, **needs, "command": params["tokens"], "variables": params["variables"]}
 
 
 def command(cell: Cell) -> str:

@@ -57,7 +57,12 @@ def _of_variables(environ: Mapping[str, str]) -> dict[str, Path]:
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser().absolute()
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        raise UserError(f"root {text!r} names the home of a user who is not known here", "--root DIR") from None
+    except FileNotFoundError:
+        raise UserError("the directory in which this is typed is not there any more", "cd to another one") from None
 
 
 def _saved() -> str | None:

@@ -20,6 +20,9 @@ class Parser(argparse.ArgumentParser):
         before, behind = _split(list(args))
         ours, theirs = self._divide(before)
         namespace, unknown = super().parse_known_args(ours, namespace)
+        if unknown:
+            told = " ".join(unknown)
+            self.error(f"unrecognized arguments: {told}\n\nhint: what is the script's stands behind --: -- {told} ...")
         setattr(namespace, self.forwards, theirs)
         namespace.behind = behind
         return namespace, unknown

@@ -123,7 +123,8 @@ class Reader:
         try:
             manifest = artifact.read(f"{self._root}/{record.home}")
         except UnreadableFile as error:
-            return Standing(record, State.COMPLETE, f"{error}: shown, not used")
+            known = self.store.owner(record.home) == record.key
+            return Standing(record, State.COMPLETE if known else State.OWED, f"{error}: shown, not used")
         except DamagedFile as error:
             return self._damaged(record, str(error))
         if manifest and manifest.key == record.key:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, Literal
 
+from pydantic import Field
+
 from holdfast.core import attempt, config
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.job import LEAD_SECONDS, Job
@@ -36,17 +38,17 @@ class ClusterDefaults(Schema):
     time: str | int | None = None
     max_time: str | int | None = None
     """What one stage may use in all, over as many allocations as it takes."""
-    lead: float = LEAD_SECONDS
+    lead: float = Field(LEAD_SECONDS, ge=0)
     """Seconds between the warning and the time limit: what saving may take, and a minute."""
-    nodes: int | None = None
-    gpus: int | None = None
+    nodes: int | None = Field(None, ge=1)
+    gpus: int | None = Field(None, ge=0)
     launcher: Literal["plain", "torchrun", "ray"] | None = None
-    max_parallel: int | None = None
+    max_parallel: int | None = Field(None, ge=1)
     setup: tuple[str, ...] = ()
     sbatch_args: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
     """Names of variables that jobs get; their values are never stored."""
-    poll_seconds: float | None = None
+    poll_seconds: float | None = Field(None, gt=0)
     """How often a command that watches asks SLURM, at most."""
 
 

@@ -123,7 +123,7 @@ def json_in(path: Path) -> dict[str, Any] | None:
     """The mapping in a file that somebody else writes, None if it is not whole."""
     try:
         content = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
 
@@ -155,5 +155,5 @@ def _last_step(path: Path) -> int:
     try:
         row: Any = json.loads(files.last_line(path) or b"{}")
         return int(row.get("step", 0))
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return 0

@@ -22,7 +22,8 @@ def devices() -> list[str]:
     """Ids of the GPUs that we may use: `HOLDFAST_GPUS`, `CUDA_VISIBLE_DEVICES`, otherwise all that the host has."""
     for variable in ("HOLDFAST_GPUS", "CUDA_VISIBLE_DEVICES"):
         if variable in os.environ:
-            return [device for device in os.environ[variable].split(",") if device and device != "-1"]
+            named = [device.strip() for device in os.environ[variable].split(",")]
+            return [device for device in dict.fromkeys(named) if device and device != "-1"]
     present = glob.glob("/dev/nvidia[0-9]*")
     return sorted((path.removeprefix("/dev/nvidia") for path in present), key=int)
 

@@ -252,8 +252,10 @@ class Supervisor:
         result = _result(claim)
         if code != 0 or not result:
             return Ending("failed", f"could not publish: {self._explain(claim, code).reason}", code)
-        if left and result["outcome"] != "complete":
-            result["reason"] += f"; {len(left)} processes that it left in the background were ended"
+        if left:
+            words = f"{len(left)} processes that it left in the background were ended"
+            say(f"{self.task.name}: attempt {claim.n}: {words}")
+            result["reason"] = "; ".join(filter(None, [result["reason"], words]))
         if result["outcome"] == "failed" and self._is_at_limit():
             return Ending("stopped", f"{self.asked}: {result['reason']}", 0)
         return Ending(result["outcome"], result["reason"], 0)

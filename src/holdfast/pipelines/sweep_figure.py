@@ -35,6 +35,8 @@ def draw(results: Results, path: Path) -> None:
         _draw_panel(axis, results, scored, panel, dots=len(panels) > 1)
     direction = "lowest" if results.lower_is_better else "highest"
     figure.suptitle(f"{results.name}: {direction} {results.metric} of {len(scored)} points", fontsize=11)
+    if path.suffix.lower() != ".png" or not path.parent.is_dir():
+        raise UserError(f"the figure cannot go to {path}, expected a file .png in a directory that is there", "x.png")
     temporary = path.with_name(f"{files.TEMPORARY}{files.new_token()}.png")
     figure.savefig(temporary)
     temporary.replace(path)

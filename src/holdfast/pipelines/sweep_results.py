@@ -108,10 +108,13 @@ def curves(path: Path) -> dict[str, Curve]:
         try:
             step, name, value = int(row["step"]), str(row["name"]), float(row["value"])
             attempt = int(row.get("attempt") or 0)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+        if not name.isprintable():
             continue
         curve = found.setdefault(name, [])
-        while curve and curve[-1][0] >= step and (curve[-1][2] < attempt or curve[-1][0] == step):
+        # Lines without an attempt tell by their step that they were begun again.
+        while curve and curve[-1][0] >= step and (curve[-1][2] < attempt or curve[-1][0] == step or not attempt):
             curve.pop()
         curve.append((step, value, attempt))
     return {name: [(step, value) for step, value, _ in curve] for name, curve in found.items()}
@@ -125,7 +128,7 @@ def _rows(path: Path) -> Iterable[Mapping[str, Any]]:
     for line in lines:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(row, dict):
             yield row
@@ -178,13 +181,18 @@ def as_rows(results: Results) -> list[dict[str, Any]]:
     return [
         {
             **row.standing.as_dict(),
-            "point": dict(row.point),
+            "point": {key: as_json(value) for key, value in row.point.items()},
             "metric": results.metric,
             "last": _pair(row.last),
             "best": _pair(results.best_of(row)),
         }
         for row in results.rows
     ]
+
+
+def as_json(value: Any) -> Any:
+    """A swept value for a reader of JSON, which has no number for infinity and for what is none: their names."""
+    return spell(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _pair(entry: tuple[int, float] | None) -> dict[str, float] | None:

@@ -83,13 +83,23 @@ def _words(found: Mapping[str, Any]) -> str:
 
 def interpreter(script: Path, given: str | None, *, on_cluster: bool) -> tuple[list[str], str]:
     """The tokens before the script, and what a person should know of the choice."""
-    if given:
-        return shlex.split(given), ""
+    if given is not None:
+        return _split(given), ""
     locked = lock(script)
     if locked and (on_cluster or shutil.which("uv")):
         return ["uv", "run"], ""
     note = f"{locked} is not used: there is no uv on PATH; the script runs with {sys.executable}" if locked else ""
     return [sys.executable], note
+
+
+def _split(interpreter: str) -> list[str]:
+    try:
+        tokens = shlex.split(interpreter)
+    except ValueError as error:
+        raise UserError(f"--interpreter {interpreter!r} cannot be read: {error}", "close the quotes") from None
+    if not tokens:
+        raise UserError(f"--interpreter is {interpreter!r}: it names no program", "--interpreter python3")
+    return tokens
 
 
 def _git(directory: Path, *arguments: str) -> bytes | None:
@@ -124,9 +134,10 @@ class Snapshot:
     digest: str
 
     @classmethod
-    def of(cls, top: Path) -> Snapshot:
-        """What a repository holds now."""
-        names = tuple(sorted(_listed(top)))
+    def of(cls, top: Path, root: Path) -> Snapshot:
+        """What a repository holds now, save for the root, should that lie in it."""
+        inside = os.path.relpath(root.resolve(), top.resolve())
+        names = tuple(sorted(name for name in _listed(top) if not Path(name).is_relative_to(inside)))
         digest = hashlib.sha256()
         for name in names:
             digest.update(_mark(top / name, name))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import attempt, kind
-from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
+from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
 from holdfast.core.stage import Stage
@@ -22,6 +22,7 @@ from holdfast.core.store import RESERVED, Store
 from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
 from holdfast.execute.sbatch import seconds
+from holdfast.pipelines import sweeps
 from holdfast.pipelines.launch import code, injection, intent, wandb
 from holdfast.pipelines.launch.intent import Base, Intent
 from holdfast.pipelines.launch.request import DEFAULT_TIME, Program, Request
@@ -110,6 +111,7 @@ def plan(
         UserError: it asks for something impossible.
     """
     setting, notes = _setting(request, program, defaults, store, environ, stamp)
+    _check_room(setting)
     points: list[Point] = program.sweep.points() if program.sweep else [{}]
     swept = _label_keys(setting)
     cells: dict[str, Cell] = {}
@@ -130,6 +132,19 @@ def plan(
         launcher=setting.profile.launcher,
         code=setting.code,
     )
+
+
+def _check_room(setting: Setting) -> None:
+    """
+    Raises:
+        NameTaken: the points would lie inside the home of a job, and go when that goes.
+    """
+    owner = setting.store.owner(setting.name) if setting.program.sweep else None
+    if owner and not setting.store.tombstone(owner).exists():
+        raise NameTaken(
+            f"the points of this sweep would go into {setting.store.root / setting.name}, which is the home of a job",
+            "give it another name: --jobname NAME",
+        )
 
 
 def _setting(
@@ -175,15 +190,19 @@ def _directory(request: Request, program: Program, store: Store) -> Path:
     here = Path.cwd()
     if not request.snapshot:
         return here
-    copy = code.Snapshot.of(code.top_of(here))
+    copy = code.Snapshot.of(code.top_of(here), store.root)
     for path in (program.script, program.config):
         if path and not copy.holds(Path(path)):
             raise UserError(
                 f"{path} is not in a snapshot of {copy.top}: git ignores it, it is outside, or the path is absolute",
                 "let git know it, or launch without --snapshot",
             )
-    folder = copy.folder(store) if request.dry else copy.make(store)
-    return folder / here.resolve().relative_to(copy.top)
+    place = here.resolve().relative_to(copy.top)
+    if not any(Path(name).is_relative_to(place) for name in copy.names):
+        raise UserError(
+            f"{here} is not in a snapshot of {copy.top}: git knows no file in it", "launch from another place"
+        )
+    return (copy.folder(store) if request.dry else copy.make(store)) / place
 
 
 def _check_name(name: str) -> None:
@@ -297,7 +316,7 @@ def _home(setting: Setting, stage: Stage, wanted: str, notes: list[str]) -> str:
         return known
     owner = store.owner(wanted)
     taken = owner is not None and not store.tombstone(owner).exists()
-    foreign = owner is None and os.path.lexists(store.root / wanted)
+    foreign = owner is None and (os.path.lexists(store.root / wanted) or sweeps.exists(store, wanted))
     if not taken and not foreign:
         return wanted
     if not setting.request.jobname:
@@ -306,6 +325,8 @@ def _home(setting: Setting, stage: Stage, wanted: str, notes: list[str]) -> str:
         return other
     if owner:
         raise store.taken(Record(stage, wanted, wanted), owner)
+    if sweeps.exists(store, wanted):
+        raise NameTaken(f"`{wanted}` is a sweep, whose points lie in {store.root / wanted}", "choose another name")
     return wanted  # `store.write` says what is in the way
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from holdfast import trackers
 from holdfast.core import artifact
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import REBUILT, Plan, Standing, State, standings
@@ -54,7 +56,9 @@ def prepare(
     if request.executor == "slurm":
         check_cluster(request, defaults, environ, has_root=has_root)
     fields = placement_fields(request, defaults, environ)
-    stamp = time.strftime("%Y%m%d-%H%M%S") if request.new else ""
+    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}" if request.new else ""
+    for name in request.trackers:
+        trackers.load(name)
     launch = planner.plan(request, wanted, defaults, store, environ, stamp)
     at_once = max_parallel or defaults.max_parallel or default_parallel(request.executor)
     launcher = request.launcher or defaults.launcher or launch.launcher
