@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.launches import launch, write_echo
-from tests.runs import hold, python, status, write_plan
+from tests.runs import hold, python, status, wait_until, write_plan
 
 from holdfast.pipelines.sweep_results import curves
 
@@ -137,3 +137,27 @@ def test_what_a_program_leaves_in_the_background_is_told(tmp_path: Path) -> None
     hold(root, "run", str(write_plan(tmp_path / "plan.yaml", {"work": python(leaves)})), "--wait", code=0)
     assert status(root, "work")["state"] == "complete"
     assert "1 processes that it left in the background were ended" in hold(root, "why", "work").stdout
+
+
+def test_points_that_failed_say_why_and_what_a_cancel_did_is_told(tmp_path: Path) -> None:
+    root = write_echo(tmp_path)
+    (tmp_path / "echo.py").write_text("raise SystemExit('boom')")
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    launch(root, "--script", "echo.py", "--config", "config.yaml", "--sweep", "sweep.yaml", code=1)
+    assert hold(root, "status", "echo_sweep", code=1).stdout.count("failed once: boom") == 2
+    assert "nothing of it is in flight" in hold(root, "cancel", "echo_sweep", code=0).stderr
+
+
+def test_work_whose_config_changed_while_it_waited_is_to_be_launched_again(tmp_path: Path) -> None:
+    root = write_echo(tmp_path)
+    waits = f"import time, os\nwhile not os.path.exists({str(tmp_path / 'go')!r}): time.sleep(0.05)"
+    (tmp_path / "echo.py").write_text(waits)
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    sweep = ["--script", "echo.py", "--config", "config.yaml", "--sweep", "sweep.yaml"]
+    hold(root, "launch", "--executor", "local", *sweep, code=0)
+    wait_until(lambda: status(root, "echo_sweep/lr-1")["state"] == "running")
+    with open(tmp_path / "config.yaml", "a") as config:
+        config.write("\n# a word\n")
+    (tmp_path / "go").touch()
+    wait_until(lambda: "launch it again" in status(root, "echo_sweep/lr-2")["reason"])
+    assert "next: the command that launched it" in hold(root, "why", "echo_sweep/lr-2", code=0).stdout

@@ -44,7 +44,7 @@ def test_table_shows_points_state_last_and_best(swept: Path) -> None:
     assert head == ["lr", "kl", "state", "step", "reward", "best", "at", "step"]
     assert rows[0] == ["1", "1", "complete", "3", "nan", "1", "1"]
     assert rows[5] == ["3", "5", "complete", "3", "nan", "15", "2", "*"]
-    assert rows[4] == ["3", "1", "owed"]
+    assert rows[4][:4] == ["3", "1", "owed", "failed"]
 
 
 def test_lower_is_better_for_a_loss_and_on_request(swept: Path) -> None:
@@ -57,7 +57,7 @@ def test_lower_is_better_for_a_loss_and_on_request(swept: Path) -> None:
 def test_csv_has_full_names_and_every_point(swept: Path) -> None:
     done = hold(swept, "status", "train_sweep", "--csv", code=1)
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert len(rows) == 6 and rows[5]["name"] == "train_sweep/lr-3+kl-5"
+    assert len(rows) == 6 and rows[5]["point"] == "train_sweep/lr-3+kl-5"
     assert rows[5]["best reward"] == "15.0" and rows[4]["best reward"] == "" and rows[4]["state"] == "owed"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from holdfast.cli import progress, table
     from holdfast.core.errors import UserError
+    from holdfast.core.plan import IN_FLIGHT
     from holdfast.execute import stop
     from holdfast.execute.scheduler import open_store
     from holdfast.pipelines import stored
@@ -32,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
             stop.declare_dead(store, standing)
     else:
         stop.cancel(store, found)
+    asked = sum(standing.state in IN_FLIGHT for standing in found)
+    say = f"{asked} in flight: asked to save and end" if asked else "nothing of it is in flight"
+    print(say + ("" if options.wait or not asked else "; --wait stays until then"), file=sys.stderr)
     if options.wait:
         progress.watch(lambda: stored.standings_of(options.name, store), interval=0.5)
     table.show(stored.standings_of(options.name, store), as_json=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from holdfast.core.plan import IN_FLIGHT, REBUILT, Standing, State
 from holdfast.core.stage import short
-from holdfast.execute.diagnosis import plain
+from holdfast.execute.diagnosis import one_line
 
 if TYPE_CHECKING:
     from holdfast.core.store import Store
@@ -44,11 +44,11 @@ def lines(standings: Sequence[Standing], *, coloured: bool) -> list[str]:
         return ["nothing is planned here"]
     rows = [
         (
-            _one_line(each.record.name),
-            _one_line(each.record.stage.kind),
+            one_line(each.record.name),
+            one_line(each.record.stage.kind),
             each.state,
             _progress(each),
-            _one_line(each.reason),
+            one_line(each.reason),
         )
         for each in standings
     ]
@@ -78,11 +78,6 @@ def _progress(standing: Standing) -> str:
 
 def _paint(text: str, state: State) -> str:
     return f"\x1b[{COLOURS[state]}m{text}\x1b[0m"
-
-
-def _one_line(text: str) -> str:
-    """Stage files may be another user's: what they say must not drive the terminal."""
-    return plain(" ".join(text.split()))[:200]
 
 
 def show_plan(drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:

@@ -13,11 +13,17 @@ ERROR = re.compile(
 BAR = re.compile(r"\d+%\|.*\||^\s*\d+it \[")
 """A progress bar of tqdm: how far it was, and never why it ended."""
 LONGEST = 300
+WIDEST = 200
 
 
 def plain(text: str) -> str:
     """`text` without escape sequences and control characters, so that a log cannot drive a terminal."""
     return ESCAPES.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """What others wrote, as one line of a table."""
+    return plain(" ".join(text.split()))[:WIDEST]
 
 
 def telling_line(output: bytes) -> str:

@@ -19,11 +19,12 @@ from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State
 from holdfast.core.record import Record
 from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Store
-from holdfast.execute import sbatch
+from holdfast.execute import outsiders, sbatch
 from holdfast.execute.diagnosis import telling_lines
 from holdfast.execute.scheduler import SlurmScheduler
 
 PLAN = "holdfast run PLAN"
+LAUNCH = "the command that launched it, once more"
 NEXT = {
     State.OWED: "holdfast run {name}",
     State.LOST: "holdfast run {name} --rebuild",
@@ -104,6 +105,8 @@ def _next(standing: Standing, inputs: list[Input]) -> list[str]:
         return [f"holdfast cancel --declare-dead {name}"]
     before = [command for each in inputs for command in each.next] if state is State.OWED else []
     itself = [NEXT[state].format(name=name)] if state in NEXT else []
+    if standing.reason.endswith(outsiders.LAUNCH_AGAIN):
+        return [LAUNCH]
     # What waits for another stage is not run by its own name: the plan runs both.
     after = [PLAN] if any("--rerun" not in command for command in before) else itself
     return list(dict.fromkeys([*before, *after]))

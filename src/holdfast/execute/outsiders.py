@@ -20,6 +20,7 @@ from holdfast.core.attempt import Claim
 from holdfast.core.job import Task
 
 METRICS = "metrics.jsonl"
+LAUNCH_AGAIN = "launch it again"
 CHECKPOINT = "{checkpoint}"
 """Stands in `task.progress["resume"]` for the path of the newest whole checkpoint."""
 
@@ -27,7 +28,7 @@ CHECKPOINT = "{checkpoint}"
 def changed_files(task: Task, directory: str) -> str:
     """Which file that is part of the key is not any more what was submitted, in words; empty if none."""
     if task.directory and not os.path.isdir(task.directory):
-        return f"{task.directory}, where it was to run, is not there any more: launch it again"
+        return f"{task.directory}, where it was to run, is not there any more: {LAUNCH_AGAIN}"
     for name, wanted in task.reads.items():
         path = Path(task.directory or directory) / name
         try:
@@ -35,7 +36,7 @@ def changed_files(task: Task, directory: str) -> str:
         except OSError as error:
             return f"{path} cannot be read: {error.strerror}"
         if found != wanted:
-            return f"{path} changed after this was submitted ({found[:12]}, expected {wanted[:12]}): launch it again"
+            return f"{path} changed after this was submitted ({found[:12]}, expected {wanted[:12]}): {LAUNCH_AGAIN}"
     return ""
 
 

@@ -17,8 +17,9 @@ from typing import Any
 
 from holdfast.core.artifact import METRICS
 from holdfast.core.errors import UserError, unknown_key
-from holdfast.core.plan import Reader, Standing
+from holdfast.core.plan import IN_FLIGHT, Reader, Standing
 from holdfast.core.store import Store
+from holdfast.execute.diagnosis import one_line
 from holdfast.pipelines import sweeps
 from holdfast.sweeps.labels import short_keys, spell
 
@@ -151,12 +152,16 @@ def _cells(results: Results, row: Row) -> list[str]:
 
 
 def lines(results: Results) -> list[str]:
-    """The table for a terminal; the best point has a star."""
+    """The table for a terminal; the best point has a star, and one that is not complete its reason."""
     star = results.best
-    marks = ["", *("*" if row is star else "" for row in results.rows)]
-    rows = [[*cells, mark] for cells, mark in zip(table(results), marks, strict=True)]
+    ends = ["", *("*" if row is star else _reason(row.standing) for row in results.rows)]
+    rows = [[*cells, end] for cells, end in zip(table(results), ends, strict=True)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _reason(standing: Standing) -> str:
+    return "" if standing.state in IN_FLIGHT else one_line(standing.reason)
 
 
 def as_csv(results: Results) -> str:
@@ -164,7 +169,7 @@ def as_csv(results: Results) -> str:
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     metric = results.metric or "metric"
-    writer.writerow(["name", *results.keys, "state", "step", f"last {metric}", f"best {metric}", "best step"])
+    writer.writerow(["point", *results.keys, "state", "step", f"last {metric}", f"best {metric}", "best step"])
     for row in results.rows:
         last, best = row.last or ("", ""), results.best_of(row) or ("", "")
         values = [_plain(row.point.get(key)) for key in results.keys]
