@@ -52,10 +52,17 @@ class Site:
         return dict(found)
 
     def wait(self, name: str, state: str, seconds: float = SECONDS) -> dict[str, Any]:
-        found: dict[str, Any] = wait_until(
-            lambda: each if (each := self.standing(name))["state"] == state else None, seconds
-        )
-        return found
+        seen: list[dict[str, Any]] = []
+
+        def reached() -> bool:
+            seen[:] = [self.standing(name)]
+            return bool(seen[0]["state"] == state)
+
+        try:
+            wait_until(reached, seconds)
+        except AssertionError:
+            raise AssertionError(f"not {state} within {seconds} s: {self.type('why', name).stdout}") from None
+        return seen[0]
 
     def job_id(self, name: str) -> str:
         """SLURM's name for the job of a stage, as the newest attempt wrote it down."""
