@@ -25,8 +25,8 @@ from holdfast.core.job import Job, Task
 from holdfast.execute import diagnosis, launchers
 
 START_SECONDS = 180.0
-# Nodes of one test machine share its ports: each gets workers' ports of its own. 16 nodes fit below 32768.
-FIRST_PORT, PORTS_A_NODE = 20000, 800
+# Nodes of one test machine share its ports: each gets workers' ports of its own, of the range that is Ray's by default.
+FIRST_PORT, PORTS_A_NODE, RANGES = 10_100, 800, 12
 ALIVE = re.compile(r"^\s*1 node_\w+", re.MULTILINE)
 
 
@@ -57,7 +57,7 @@ class RayCluster:
         self._await(len(self.nodes))
 
     def _start_node(self, number: int, node: str) -> subprocess.Popen[bytes]:
-        first = FIRST_PORT + PORTS_A_NODE * number
+        first = FIRST_PORT + PORTS_A_NODE * (number % RANGES)
         tokens = [self.ray, "start", "--block", "--disable-usage-stats"]
         tokens += [f"--min-worker-port={first}", f"--max-worker-port={first + PORTS_A_NODE - 1}"]
         tokens += [f"--num-gpus={self.task.gpus}"] if self.task.gpus else []
