@@ -22,7 +22,8 @@ n = int(open(state).read()) if os.path.exists(state) else 0
 while n < target:
     time.sleep(0.5)
     n += 1
-    open(state, "w").write(str(n))
+    open(state + ".new", "w").write(str(n))
+    os.replace(state + ".new", state)
     with open(os.environ["HOLDFAST_METRICS"], "a") as metrics:
         metrics.write(json.dumps({"step": n, "name": "n", "value": n}) + "\\n")
     if manner == "heeds" and os.path.exists(stop):
