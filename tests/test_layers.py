@@ -32,6 +32,7 @@ BELOW = {
     "0": set[str](),
 }
 SIBLINGS = {
+    ("environments", "verifiers"),
     ("evaluation", "rollouts"),
     ("active", "rollouts"),
     ("training", "checkpoints"),

@@ -16,10 +16,20 @@ SHIPPED = {"addition": "holdfast.environments.addition:Addition"}
 
 
 class Prompt(NamedTuple):
-    """One problem: an id that never changes its meaning, and the text that the model continues."""
+    """One problem: an id that never changes its meaning, and the text that the model continues; with `messages`, a
+    chat that it answers (`text` is then what a person reads).
+    """
 
     id: str
     text: str
+    messages: tuple[Mapping[str, str], ...] = ()
+
+
+class Grade(NamedTuple):
+    """What a completion is worth; `answer` in a form in which equal answers are equal texts."""
+
+    reward: float
+    answer: str | None = None
 
 
 class Settings(Schema):
@@ -52,6 +62,10 @@ class Environment(ABC):
     @abstractmethod
     def reward(self, prompt_id: str, completion: str) -> float:
         """What a completion (text, special tokens removed) of this problem is worth; 1.0 or more counts as solved."""
+
+    def grade(self, prompt_id: str, completion: str) -> Grade:
+        """The reward, and for voting the answer that was found in the completion (None where there is none)."""
+        return Grade(self.reward(prompt_id, completion))
 
 
 def load_environment(name: str, settings: Mapping[str, Any] | None = None) -> Environment:

@@ -1,0 +1,56 @@
+"""What every format is read into: named tensors whose bytes lie somewhere in files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+ITEM_SIZES = {
+    "F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1,
+    "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1,
+}  # fmt: skip
+"""Bytes of one element, by the names that safetensors gives to dtypes."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A rectangular part of a tensor: `shape` elements from `starts` on, row-major and little-endian, contiguous in
+    `file` from byte `offset` on.
+    """
+
+    file: Path
+    offset: int
+    starts: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor whose bytes are in files; its pieces tile it exactly (`checkpoints.tiling` checks it)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    pieces: tuple[Piece, ...]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * ITEM_SIZES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A tensor that is calculated on the way (a merged adapter, for example): `blocks` gives its row-major bytes in
+    order, a bounded number at a time.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    blocks: Callable[[], Iterator[bytes]]
+
+    @property
+    def nbytes(self) -> int:
+        return prod(self.shape) * ITEM_SIZES[self.dtype]
