@@ -70,3 +70,10 @@ class Ask(Kind):
                 answers.append(reply.read().decode())
             time.sleep(0.05)
         (out.path / "answers.txt").write_text("".join(answers))
+
+
+class Shared(Note):
+    """As `Note`, and what it makes can be made anew under those who read it."""
+
+    name = "shared"
+    generations = True

@@ -98,3 +98,28 @@ def test_pipe_is_refused_and_does_not_hang_the_plan(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="neither a directory nor a file"):
         adopt(Store(tmp_path / "root"), tmp_path / "pipe")
+
+
+def test_checkpoint_is_known_by_its_save_and_not_read_for_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    directory = tmp_path / "weights"
+    directory.mkdir()
+    (directory / ".metadata").write_bytes(b"save one")
+    (directory / "__0_0.distcp").write_bytes(b"bytes")
+    before = adopt(store, directory).key
+    (directory / "__0_0.distcp").write_bytes(b"BYTES")
+    assert adopt(store, directory).key == before
+    (directory / "__0_0.distcp").write_bytes(b"fewer")
+    (directory / ".metadata").write_bytes(b"save two")
+    assert adopt(store, directory).key != before
+
+
+def test_weights_beside_a_config_do_not_count_where_only_the_config_is_taken_in(tmp_path: Path) -> None:
+    store = Store(tmp_path / "root")
+    model = make(tmp_path / "model", "old")
+    before = adopt(store, model, only=["*.json"]).key
+    (model / "model.safetensors").write_text("new")
+    assert adopt(store, model, only=["*.json"]).key == before
+    (model / "config.json").write_text('{"hidden_size": 8}')
+    assert adopt(store, model, only=["*.json"]).key != before
+    assert adopt(store, model).key != before

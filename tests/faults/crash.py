@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent / "shim"))
 
 from sitecustomize import Boundaries  # type: ignore[import-not-found]  # found by the line above
 
-from holdfast.core import artifact, attempt, files
+from holdfast.core import artifact, attempt, files, generations
 from holdfast.core.attempt import Life
 from holdfast.core.job import Job
 from holdfast.core.kind import load
@@ -70,6 +70,17 @@ def publish_sealed(root: Path) -> None:
     built.mkdir()
     fill(built)
     artifact.publish(built, root / "runs" / "home", artifact.seal(built, {"key": KEY}))
+
+
+def publish_generation(root: Path, replaces: str = "") -> None:
+    built = root / "runs" / f"{files.TEMPORARY}{files.new_token()}"
+    built.mkdir(parents=True)
+    fill(built)
+    generations.publish(built, root / "runs" / "home", artifact.seal(built, {"key": KEY}), replaces)
+
+
+def replace_generation(root: Path) -> None:
+    publish_generation(root, ".home.g1")
 
 
 def sealed_is_whole_or_absent(root: Path) -> None:
@@ -242,6 +253,8 @@ SCENARIOS = {
     "publish_sealed": Scenario(
         nothing, publish_sealed, sealed_is_whole_or_absent, lambda r: check_whole(r / "runs/home")
     ),
+    "first_generation": Scenario(nothing, publish_generation, sealed_is_whole_or_absent, sealed_is_whole),
+    "next_generation": Scenario(publish_generation, replace_generation, sealed_is_whole, sealed_is_whole),
     "publish_in_place": Scenario(
         nothing, publish_in_place, manifest_is_whole_or_absent, lambda r: check_whole(r / "home")
     ),

@@ -26,6 +26,8 @@ STAGES = {
     ("scenario", "operations"),
     [
         ("publish_sealed", {"write", "fsync", "rename", "mkdir"}),
+        ("first_generation", {"write", "fsync", "rename", "symlink"}),
+        ("next_generation", {"write", "fsync", "rename", "symlink"}),
         ("publish_in_place", {"write", "fsync", "link", "unlink"}),
         ("claim", {"write", "fsync", "link", "mkdir", "unlink"}),
         ("exit_record", {"write", "fsync", "link", "unlink"}),

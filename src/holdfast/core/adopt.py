@@ -1,17 +1,19 @@
 """Takes in what others made: a directory or file becomes an input by the fingerprint of its contents, never by its
 path.
 
-The full digest is cached by inode, size, mtime and ctime, so that a large model is read once.
+The full digest is cached by inode, size, mtime and ctime, so that a large model is read once. A torch.distributed
+checkpoint is not read for it: its `.metadata` holds an id that is new with every save.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from holdfast.core import artifact, files, near
@@ -20,9 +22,12 @@ from holdfast.core.record import Record
 from holdfast.core.stage import Stage
 from holdfast.core.store import ADOPTED, Store
 
+DCP_METADATA = ".metadata"
 
-def adopt(store: Store, path: Path) -> Record:
-    """The record that stands for the directory or file at `path` in a plan.
+
+def adopt(store: Store, path: Path, only: Sequence[str] = ()) -> Record:
+    """The record that stands for the directory or file at `path` in a plan; with `only`, for those of its files whose
+    names match one of these globs.
 
     Raises:
         UserError: there is nothing of the kind.
@@ -38,17 +43,23 @@ def adopt(store: Store, path: Path) -> Record:
             f"cannot take in {path}: it is neither a directory nor a file", "give what has contents that stay"
         )
     location = path.resolve()
-    return Record(Stage(ADOPTED, 1, {"fingerprint": fingerprint(store, location)}), location.name, str(location))
+    params: dict[str, object] = {"fingerprint": fingerprint(store, location, only)}
+    if only:
+        params["only"] = list(only)
+    return Record(Stage(ADOPTED, 1, params), location.name, str(location))
 
 
-def fingerprint(store: Store, location: Path, *, remember: bool = False) -> str:
+def fingerprint(store: Store, location: Path, only: Sequence[str] = (), *, remember: bool = False) -> str:
     """Of the contents: of a directory the names and digests of all files below, hidden ones and our manifest excepted;
-    of a file its digest.
+    of a torch.distributed checkpoint its `.metadata` and the sizes of its files; of a file its digest.
 
     Only with `remember` is the answer kept: a planner looks and writes nothing.
     """
-    cache = store.adopted / f"{hashlib.sha256(str(location).encode()).hexdigest()[:32]}.json"
+    if (location / DCP_METADATA).is_file():
+        return _checkpoint_fingerprint(location)
+    cache = store.adopted / f"{hashlib.sha256(json.dumps([str(location), *only]).encode()).hexdigest()[:32]}.json"
     seen = {"": _state(location.stat())} if location.is_file() else _states(location)
+    seen = {name: state for name, state in seen.items() if not only or _is_one(name, only)}
     try:
         known = files.read_or_none(cache, "fingerprint")
     except DamagedFile:
@@ -62,6 +73,16 @@ def fingerprint(store: Store, location: Path, *, remember: bool = False) -> str:
         files.make_directories(cache.parent)
         files.replace(cache, files.encode({"path": str(location), "files": seen, "fingerprint": found}))
     return found
+
+
+def _checkpoint_fingerprint(directory: Path) -> str:
+    sizes = {path.name: path.stat().st_size for path in sorted(directory.glob("*.distcp"))}
+    identity = {"metadata": artifact.digest_of(directory / DCP_METADATA), "sizes": sizes}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _is_one(name: str, only: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatchcase(name, glob) for glob in only)
 
 
 def _state(found: os.stat_result) -> list[int]:

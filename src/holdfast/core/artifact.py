@@ -63,6 +63,10 @@ class Manifest:
         return int(self.content.get("attempt", 0))
 
     @property
+    def has_generations(self) -> bool:
+        return bool(self.content.get("generations"))
+
+    @property
     def inputs(self) -> Mapping[str, Mapping[str, str]]:
         return dict(self.content.get("inputs", {}))
 
@@ -195,13 +199,13 @@ def publish(built: Path, home: Path, manifest: Manifest) -> bool:
     files.fsync_path(built)
     files.make_directories(home.parent)
     while not files.move_into_place(built, home):
-        if not _make_way(home, manifest):
+        if not make_way(home, manifest):
             files.discard(built)
             return False
     return True
 
 
-def _make_way(home: Path, manifest: Manifest) -> bool:
+def make_way(home: Path, manifest: Manifest) -> bool:
     """Put aside what lies at `home` if its manifest is damaged; False if it is the same work, and complete.
 
     Raises:

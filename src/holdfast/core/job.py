@@ -40,7 +40,7 @@ class Task:
     `command` is None for a kind that runs in a Python process of ours. `trackers` show its metrics elsewhere. Of a
     program that is not ours: `directory` is where it runs (empty: the job's), `folders` are made in its home, `reads`
     are files with the sha256 that they must have at the start, `progress` says how it shows how far it is,
-    `stop_signal` (a name like USR1) asks it to save.
+    `stop_signal` (a name like USR1) asks it to save. `replaces` is the generation that counts until this is done.
     """
 
     key: str
@@ -60,6 +60,7 @@ class Task:
     reads: Mapping[str, str] = field(default_factory=dict)
     progress: Mapping[str, Any] = field(default_factory=dict)
     stop_signal: str = ""
+    replaces: str = ""
 
 
 @dataclass(frozen=True)

@@ -77,15 +77,18 @@ class Kind:
     `exclusive`: the home is filled across attempts, and no second attempt starts without proof that the first is dead.
     Otherwise each attempt fills a temporary directory of its own, and two at once cost work but never truth.
     `loose`: globs of files that others append to; they are listed in the manifest, not sealed.
+    `generations`: the home is a link to the newest result, so that it can be made anew under those who read it.
     `has_inner`: whether it may publish artifacts inside its home (checkpoints), which others can take by themselves.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
+    generations: ClassVar[bool] = False
     loose: ClassVar[tuple[str, ...]] = ()
     has_inner: ClassVar[bool] = True
     inputs: ClassVar[tuple[str, ...]] = ()
+    optional_inputs: ClassVar[tuple[str, ...]] = ()
     Params: ClassVar[type[Params]] = Params
 
     def home(self, name: str) -> str:
@@ -165,9 +168,10 @@ class Kind:
         Raises:
             ConfigError: names both.
         """
-        if set(given) != set(self.inputs):
+        if set(given) - set(self.optional_inputs) != set(self.inputs):
+            may = f" (and may have {sorted(self.optional_inputs)})" if self.optional_inputs else ""
             raise ConfigError(
-                f"kind {self.name} has inputs {sorted(self.inputs)}, given {sorted(given)}",
+                f"kind {self.name} has inputs {sorted(self.inputs)}{may}, given {sorted(given)}",
                 f"write `inputs: {{{', '.join(f'{name}: ...' for name in self.inputs)}}}`",
             )
 

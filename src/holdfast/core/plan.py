@@ -38,7 +38,7 @@ class State(StrEnum):
 
 IN_FLIGHT = frozenset({State.QUEUED, State.RUNNING})
 REBUILT = frozenset({State.LOST, State.OUTDATED, State.STALE})
-REPEATABLE = REBUILT | {State.COMPLETE}
+REPEATABLE = REBUILT | {State.COMPLETE, State.EVICTED}
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,15 @@ class Reader:
             if now is not None and now != then:
                 reason = f"input {name} was rebuilt: {short(now)} now, {short(then)} used"
                 return Standing(record, State.STALE, reason, attempt=manifest.attempt)
-        return Standing(record, State.COMPLETE, "", attempt=manifest.attempt)
+        complete = Standing(record, State.COMPLETE, "", attempt=manifest.attempt)
+        return self._being_replaced(record) or complete if manifest.has_generations else complete
+
+    def _being_replaced(self, record: Record) -> Standing | None:
+        """In flight once more, while the generation before can still be read."""
+        standing = self._incomplete(record)
+        if standing.state not in IN_FLIGHT:
+            return None
+        return replace(standing, reason=f"{standing.reason}; until then the generation before counts")
 
     def _damaged(self, record: Record, reason: str) -> Standing:
         """A manifest that proves nothing: owed, unless somebody is at it or it was deleted on purpose."""
@@ -182,7 +190,8 @@ class Reader:
             return Standing(record, State.LOST, f"deleted on purpose{by}: {note.get('reason')}")
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             note = _note(f"{directory}/evicted.json", "eviction")
-            return Standing(record, State.EVICTED, f"archived at {note.get('where') or note['reason']}")
+            reason = f"archived at {note['where']}" if note.get("where") else str(note["reason"])
+            return Standing(record, State.EVICTED, reason)
         return None
 
     def _claimed(self, record: Record) -> Standing | None:

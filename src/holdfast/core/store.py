@@ -60,6 +60,9 @@ class Store:
     def tombstone(self, key: str) -> Path:
         return self.stages / key / "tombstone.json"
 
+    def eviction(self, key: str) -> Path:
+        return self.stages / key / "evicted.json"
+
     def job(self, token: str) -> Path:
         return self.jobs / token
 

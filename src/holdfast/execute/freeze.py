@@ -15,6 +15,7 @@ CARRIED = (
     "core/process.py",
     "core/stage.py",
     "core/artifact.py",
+    "core/generations.py",
     "core/attempt.py",
     "core/job.py",
     "core/record.py",

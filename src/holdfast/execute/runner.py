@@ -40,6 +40,7 @@ class Runner:
         self.pending = list(self.job.tasks)
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self.results: dict[str, int] = {}
+        self.made_anew = {task.key for task in self.job.tasks if task.replaces}
         self.asked = 0
         self.told = 0
 
@@ -117,6 +118,8 @@ class Runner:
         )
 
     def _is_there(self, need: Mapping[str, str]) -> bool:
+        if need["key"] in self.made_anew and need["key"] not in self.results:
+            return False
         return artifact.holds(Path(self.job.root) / need["home"], need["key"], need["path"]) is not None
 
     def _will_come(self, need: Mapping[str, str]) -> bool:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from holdfast.core import attempt, files, job, process
+from holdfast.core import attempt, files, generations, job, process
 from holdfast.core.attempt import Census, Claim, Life, Verdict
 from holdfast.core.errors import DamagedFile, Held, UnreadableFile, UserError
 from holdfast.core.plan import IN_FLIGHT, Reader, Standing, State, refuse_if_read
@@ -133,7 +133,7 @@ def remove(store: Store, record: Record, reason: str) -> None:
         )
     home = store.home(record)
     if os.path.lexists(home) and _is_ours(store, record):
-        files.discard(home)
+        generations.discard(home)
 
 
 def _is_ours(store: Store, record: Record) -> bool:

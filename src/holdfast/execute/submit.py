@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from holdfast.core import attempt, files, job, kind, plan, process
+from holdfast.core import attempt, files, generations, job, kind, plan, process
 from holdfast.core.attempt import Life
 from holdfast.core.errors import UserError
 from holdfast.core.job import Job, Task
@@ -21,6 +21,7 @@ from holdfast.execute.freeze import frozen
 from holdfast.execute.stop import bury_proven
 
 PROGRAM = "supervisor.pyz"
+MOVED = REPEATABLE - {State.LOST, State.EVICTED}
 FOR_SCHEDULER: tuple[str, ...] = ("time", "account", "partition", "container", "mounts", "launcher")
 FOR_SCHEDULER += ("setup", "sbatch_args", "env", "lead")
 
@@ -97,7 +98,8 @@ def draft(wanted: Plan, store: Store, placement: Placement, again: Collection[st
     if not taken:
         return Draft(None, tuple(before), ())
     _check_gpus(taken, placement)
-    if moved := {each.record.key for each in taken if each.state in REPEATABLE and each.state is not State.LOST}:
+    moved = {each.record.key for each in taken if each.state in MOVED and not _is_replaced(each, store)}
+    if moved:
         plan.refuse_if_read(store, moved)
     store.refuse_taken(each.record for each in taken if each.state not in REPEATABLE)
     return Draft(_make_job(wanted, taken, store, placement), tuple(before), tuple(taken))
@@ -188,7 +190,7 @@ def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: 
         token=files.new_token(),
         root=str(store.root),
         cwd=os.getcwd(),
-        tasks=tuple(make_task(standing.record, reader, placement) for standing in taken),
+        tasks=tuple(make_task(standing, reader, placement) for standing in taken),
         python=(sys.executable,),
         executor=placement.executor,
         max_parallel=placement.max_parallel,
@@ -201,17 +203,27 @@ def _make_job(wanted: Plan, taken: Iterable[Standing], store: Store, placement: 
 
 
 def clear_way(store: Store, standing: Standing) -> None:
-    """Put aside what stands between a stage that was finished once and its next attempt; nothing is destroyed."""
+    """Put aside what stands between a stage that was finished once and its next attempt; nothing is destroyed. A home
+    that is a link stays until the next generation is there.
+    """
     record = standing.record
     home = store.home(record)
-    if os.path.lexists(home):
+    if os.path.lexists(home) and not _is_replaced(standing, store):
         files.set_aside(home, ".old-")
-    if store.tombstone(record.key).exists():
-        files.set_aside(store.tombstone(record.key), ".old-")
+    for note in (store.tombstone(record.key), store.eviction(record.key)):
+        if note.exists():
+            files.set_aside(note, ".old-")
 
 
-def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
+def _is_replaced(standing: Standing, store: Store) -> bool:
+    """Whether the home of a stage is a link that its next generation will take over."""
+    is_link = store.home(standing.record).is_symlink()
+    return is_link and kind.load(standing.record.stage.kind).generations
+
+
+def make_task(standing: Standing, reader: Reader, placement: Placement) -> Task:
     """What the supervisor must know of one stage."""
+    record = standing.record
     stage = record.stage
     implementation = kind.load(stage.kind)
     params = implementation.parse(stage.params, record.placement)
@@ -237,6 +249,7 @@ def make_task(record: Record, reader: Reader, placement: Placement) -> Task:
         reads=around.reads,
         progress=around.progress,
         stop_signal=around.stop_signal,
+        replaces=generations.current(home) if _is_replaced(standing, reader.store) else "",
     )
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from holdfast.core import artifact, attempt, files, process
+from holdfast.core import artifact, attempt, files, generations, process
 from holdfast.core.attempt import Claim
 from holdfast.core.errors import Held, UserError
 from holdfast.core.job import Job, Task, stop_reason
@@ -56,7 +56,7 @@ class Supervisor:
 
     def run(self) -> int:
         """Do the stage unless it is complete or somebody has it; the exit code says which."""
-        if artifact.holds(self.home, self.task.key):
+        if self._is_done():
             return DONE
         # A scheduler gives GPUs out itself, and numbers them anew in each allocation.
         held = slots.acquire(self.task.gpus, self.token) if self.task.gpus and not self.allocation else {}
@@ -66,6 +66,10 @@ class Supervisor:
             return self._run_with(list(held))
         finally:
             slots.release(held)
+
+    def _is_done(self) -> bool:
+        replaced = self.task.replaces and generations.current(self.home) == self.task.replaces
+        return not replaced and artifact.holds(self.home, self.task.key) is not None
 
     def _run_with(self, devices: list[str]) -> int:
         self._trap_signals()
@@ -132,7 +136,7 @@ class Supervisor:
         )
 
     def _attempt(self, claim: Claim, devices: list[str]) -> Ending:
-        if artifact.holds(self.home, self.task.key):
+        if self._is_done():
             return Ending("complete", "was complete already")
         beat = Heartbeat(claim, self.job.heartbeat)
         out = self.home if self.task.exclusive else self.home.with_name(f"{files.TEMPORARY}{claim.token}")
@@ -192,6 +196,8 @@ class Supervisor:
             "HOLDFAST_OUT": str(out),
             "HOLDFAST_METRICS": str(out / "metrics.jsonl"),
         }
+        if self.task.replaces:
+            own["HOLDFAST_REPLACES"] = self.task.replaces
         if self.task.stop_after is not None:
             own["HOLDFAST_STOP_AFTER"] = str(self.task.stop_after)
         if devices:

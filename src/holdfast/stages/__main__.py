@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import artifact, files, kind, plugins
+from holdfast.core import artifact, files, generations, kind, plugins
 from holdfast.core.adopt import fingerprint
+from holdfast.core.artifact import Manifest
 from holdfast.core.errors import DamagedFile, NotComplete, Stopped, UserError
 from holdfast.core.kind import Kind
 from holdfast.core.output import Output, provenance
@@ -76,14 +77,17 @@ class Work:
         shown = artifact.SHOWN if self.kind.exclusive else ()
         loose = (*self.kind.loose_files(self.params), *shown)
         manifest = artifact.seal(self.out, self._description(), loose)
-        home = self.store.home(self.record)
-        published = (
-            artifact.publish_in_place(home, manifest)
-            if self.kind.exclusive
-            else artifact.publish(self.out, home, manifest)
-        )
+        published = self._publish(manifest)
         self._say("complete", "" if published else "another attempt had published the same work first")
         return 0
+
+    def _publish(self, manifest: Manifest) -> bool:
+        home = self.store.home(self.record)
+        if self.kind.exclusive:
+            return artifact.publish_in_place(home, manifest)
+        if self.kind.generations:
+            return generations.publish(self.out, home, manifest, self.environ.get("HOLDFAST_REPLACES", ""))
+        return artifact.publish(self.out, home, manifest)
 
     def _say(self, outcome: str, reason: str) -> None:
         files.replace(self.directory / "result.json", files.encode({"outcome": outcome, "reason": reason}))
@@ -131,7 +135,8 @@ class Work:
 
     def _check_adopted(self, name: str, home: Path, record: Record) -> str:
         planned = str(record.stage.params["fingerprint"])
-        found = fingerprint(self.store, home, remember=True)
+        only = record.stage.params.get("only", ())
+        found = fingerprint(self.store, home, only, remember=True)
         if found != planned:
             raise NotComplete(
                 f"input {name} changed since it was planned: {home}: {short(found)} now, {short(planned)} then"
@@ -147,6 +152,7 @@ class Work:
             "version": stage.version,
             "name": self.record.name,
             "attempt": self.attempt,
+            **({"generations": True} if self.kind.generations else {}),
             "inputs": inputs,
             "code": {**provenance(), **self.kind.code(self.params)},
         }
