@@ -95,6 +95,7 @@ def draft(wanted: Plan, store: Store, placement: Placement, again: Collection[st
     """
     before = plan.standings(wanted, store)
     taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
+    taken = _with_evicted(taken, before)
     if not taken:
         return Draft(None, tuple(before), ())
     _check_gpus(taken, placement)
@@ -136,6 +137,22 @@ def submit(
         if each.record.key not in mine
     )
     return Submission(submitted if got else None, got, wish.others + lost)
+
+
+def _with_evicted(taken: Sequence[Standing], before: Sequence[Standing]) -> list[Standing]:
+    """What is taken, and before it what it needs that was put out of the cache: that is made again."""
+    evicted = {each.record.key: each for each in before if each.state is State.EVICTED and _is_cached(each)}
+    chosen = {each.record.key for each in taken}
+    needs = [ref.key for each in taken for ref in each.record.stage.inputs.values()]
+    while needs:
+        if (key := needs.pop()) in evicted and key not in chosen:
+            chosen.add(key)
+            needs += [ref.key for ref in evicted[key].record.stage.inputs.values()]
+    return [each for each in before if each.record.key in chosen]
+
+
+def _is_cached(standing: Standing) -> bool:
+    return kind.load(standing.record.stage.kind).generations
 
 
 def _is_doubtful(standing: Standing) -> bool:

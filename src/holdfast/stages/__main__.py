@@ -21,6 +21,7 @@ from holdfast.core.plan import Reader
 from holdfast.core.record import Record
 from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Store
+from holdfast.execute import cache
 
 STOPPED = 3
 
@@ -118,6 +119,8 @@ class Work:
         if record is None:
             raise NotComplete(f"input {name} is unknown here: {short(ref.key)}")
         home = self.store.home(record) / ref.path
+        if record.stage.kind != ADOPTED and kind.load(record.stage.kind).generations:
+            cache.note_use(self.store, ref.key)
         if record.stage.kind == ADOPTED:
             return home, {"key": ref.key, "digest": self._check_adopted(name, home, record)}
         manifest = artifact.holds(home, ref.key, ref.path)
