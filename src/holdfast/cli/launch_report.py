@@ -14,8 +14,9 @@ from holdfast.core.plan import standings
 if TYPE_CHECKING:
     from holdfast.core.store import Store
     from holdfast.execute.submit import Draft
-    from holdfast.pipelines.launch.planner import Cell, Launch
+    from holdfast.pipelines.launch.planner import Launch
     from holdfast.pipelines.launch.submission import Prepared
+    from holdfast.pipelines.points import Cell
 
 
 def notes(launch: Launch) -> None:

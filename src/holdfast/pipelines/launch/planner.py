@@ -5,48 +5,35 @@ A key holds what is run: script, config with overrides, variables. Placement hol
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from holdfast.core import attempt, kind
-from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile, UserError
+from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
 from holdfast.core.stage import Stage
-from holdfast.core.store import RESERVED, Store
+from holdfast.core.store import Store
 from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
 from holdfast.execute.sbatch import seconds
-from holdfast.pipelines import sweeps
+from holdfast.pipelines import points
 from holdfast.pipelines.launch import code, injection, intent, wandb
 from holdfast.pipelines.launch.intent import Base, Intent
 from holdfast.pipelines.launch.request import DEFAULT_TIME, Program, Request
-from holdfast.pipelines.plan_file import NAME
+from holdfast.pipelines.points import Cell
 from holdfast.stages import profile as profiles
 from holdfast.stages.profile import Profile
-from holdfast.sweeps import labels
 from holdfast.sweeps.space import Point
 from holdfast.trackers import wandb_run
 
 GPUS_OF_A_CLUSTER = 8
 SECRET = re.compile(r"(?i)(token|secret|passw|credential|private|(^|_)key$|api_?key|(^|_)auth$)")
 FOLDERS = ("checkpoints", "logs", "wandb")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One point, planned. `label` is its name inside the sweep, empty without one."""
-
-    record: Record
-    point: Point
-    label: str
-    nodes: int
-    gpus: int
 
 
 @dataclass(frozen=True)
@@ -111,40 +98,23 @@ def plan(
         UserError: it asks for something impossible.
     """
     setting, notes = _setting(request, program, defaults, store, environ, stamp)
-    _check_room(setting)
-    points: list[Point] = program.sweep.points() if program.sweep else [{}]
-    swept = _label_keys(setting)
-    cells: dict[str, Cell] = {}
-    same: list[tuple[str, str]] = []
-    for point in points:
+    if program.sweep:
+        points.check_room(store, setting.name)
+
+    def make(point: Point, label: str) -> Cell:
         found = intent.intent(setting.base, point, request.tokens, request.behind, setting.profile)
-        label = labels.label(point, swept) if program.sweep else ""
-        cell = _cell(setting, found, label, notes)
-        known = cells.setdefault(cell.record.key, cell)
-        if known is not cell:
-            same.append((label, known.label))
+        return _cell(setting, found, label, notes)
+
+    planned = points.plan(program.sweep, _label_keys(setting), make)
     return Launch(
         name=setting.name,
-        cells=_told_apart(cells.values()),
-        same=tuple(same),
+        cells=planned.each,
+        same=planned.same,
         notes=tuple(dict.fromkeys(notes)),
         is_sweep=bool(program.sweep),
         launcher=setting.profile.launcher,
         code=setting.code,
     )
-
-
-def _check_room(setting: Setting) -> None:
-    """
-    Raises:
-        NameTaken: the points would lie inside the home of a job, and go when that goes.
-    """
-    owner = setting.store.owner(setting.name) if setting.program.sweep else None
-    if owner and not setting.store.tombstone(owner).exists():
-        raise NameTaken(
-            f"the points of this sweep would go into {setting.store.root / setting.name}, which is the home of a job",
-            "give it another name: --jobname NAME",
-        )
 
 
 def _setting(
@@ -162,7 +132,7 @@ def _setting(
     off = wandb.why_off(starts, code.lock(script), environ, sys.executable)
     name = request.jobname or script.stem
     name = f"{name}-{stamp}" if stamp else name
-    _check_name(name)
+    points.check_name(name)
     return Setting(
         request=request,
         defaults=defaults,
@@ -205,41 +175,20 @@ def _directory(request: Request, program: Program, store: Store) -> Path:
     return (copy.folder(store) if request.dry else copy.make(store)) / place
 
 
-def _check_name(name: str) -> None:
-    if not NAME.fullmatch(name) or name.startswith(".") or len(name.encode()) > labels.LONGEST:
-        raise UserError(f"job name {name!r} cannot be a directory's name", "use letters, digits and . _ + % @ -")
-    if name in RESERVED:
-        raise UserError(f"job name {name!r} is a folder of holdfast's own", "choose another one with --jobname")
-
-
 def _label_keys(setting: Setting) -> list[str]:
     """The keys that name a point: those with a list of values, unless the command line set them."""
     sweep = setting.program.sweep
     if sweep is None:
         return []
     by_hand = {intent.key_of(token) for token in setting.request.forwarded if intent.is_override(token)}
-    keys = [key for axis in sweep.axes for key in axis if intent.key_of(key) not in by_hand]
-    return keys or [key for key in sweep.swept if intent.key_of(key) not in by_hand] or sweep.swept
-
-
-def _told_apart(cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    """Two points with one label (`1` and `"1"`) get their key's beginning."""
-    found = list(cells)
-    homes = [cell.record.home for cell in found]
-    return tuple(_suffixed(cell) if homes.count(cell.record.home) > 1 else cell for cell in found)
-
-
-def _suffixed(cell: Cell) -> Cell:
-    end = f"-{cell.record.key[:6]}"
-    record = replace(cell.record, name=cell.record.name + end, home=cell.record.home + end)
-    return replace(cell, record=record, label=cell.label + end)
+    return points.label_keys(sweep, by_hand, intent.key_of)
 
 
 def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell:
     stage = _stage(setting, found)
     nodes, gpus = _resources(setting, found, notes)
     wanted = f"{setting.name}/{label}" if label else setting.name
-    home = _home(setting, stage, wanted, notes)
+    home = points.settle_home(setting.store, stage, wanted, notes, asked=bool(setting.request.jobname))
     placement = {
         "params": _how(setting, found, stage.key, home, nodes, gpus),
         "gpus": gpus,
@@ -297,37 +246,6 @@ def _resources(setting: Setting, found: Intent, notes: list[str]) -> tuple[int, 
     if nodes > 1:
         notes.append(f"this machine is one node, {nodes} are asked for: running on 1")
     return 1, len(slots.devices()) if gpus is None else gpus
-
-
-def _home(setting: Setting, stage: Stage, wanted: str, notes: list[str]) -> str:
-    """Where the work is, or will be: known work stays where it is, and a default name makes way for other work.
-
-    Raises:
-        NameTaken: the name that was asked for belongs to other work.
-    """
-    store = setting.store
-    try:
-        known = store.read(stage.key).home
-    except (FileNotFoundError, DamagedFile, UnreadableFile):
-        known = None
-    if known is not None:
-        if known != wanted and setting.request.jobname:
-            notes.append(f"`{wanted}` is the same work as `{known}`: it is at {store.root / known}")
-        return known
-    owner = store.owner(wanted)
-    taken = owner is not None and not store.tombstone(owner).exists()
-    foreign = owner is None and (os.path.lexists(store.root / wanted) or sweeps.exists(store, wanted))
-    if not taken and not foreign:
-        return wanted
-    if not setting.request.jobname:
-        other = f"{wanted}-{stage.key[:6]}"
-        notes.append(f"`{wanted}` holds other work: this is `{other}`")
-        return other
-    if owner:
-        raise store.taken(Record(stage, wanted, wanted), owner)
-    if sweeps.exists(store, wanted):
-        raise NameTaken(f"`{wanted}` is a sweep, whose points lie in {store.root / wanted}", "choose another name")
-    return wanted  # `store.write` says what is in the way
 
 
 def _how(setting: Setting, found: Intent, key: str, home: str, nodes: int, gpus: int) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def program(request: Request) -> Program:
         ConfigError: they contradict each other, or nobody names a script.
     """
     sweep = space.read(Path(request.sweep)) if request.sweep else None
-    script = _one("script", request.script, sweep.script if sweep else None)
+    script = agree("script", request.script, sweep.script if sweep else None)
     if script is None:
         raise ConfigError(
             "no script is given, neither by --script nor by `script_path` in a sweep",
@@ -80,13 +80,18 @@ def program(request: Request) -> Program:
         )
     if not Path(script).is_file():
         raise ConfigError(f"there is no script at {script} (from {Path.cwd()})", "give the path of a Python file")
-    chosen = _one("config", request.config, sweep.config if sweep else None)
+    chosen = agree("config", request.config, sweep.config if sweep else None)
     if chosen is not None and not Path(chosen).is_file():
         raise ConfigError(f"there is no config at {chosen} (from {Path.cwd()})", "give the path of a YAML file")
     return Program(script, chosen, sweep)
 
 
-def _one(what: str, given: str | None, swept: str | None) -> str | None:
+def agree(what: str, given: str | None, swept: str | None) -> str | None:
+    """Script or config, of which command line and sweep may each say one.
+
+    Raises:
+        ConfigError: they say different ones.
+    """
     if given is not None and swept is not None and Path(given).resolve() != Path(swept).resolve():
         raise ConfigError(
             f"Command line {what} '{given}' does not match sweep config {what}_path '{swept}'",

@@ -17,8 +17,9 @@ from holdfast.execute.choose import choose_executor, cluster_defaults, default_p
 from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
 from holdfast.pipelines import sweeps
 from holdfast.pipelines.launch import code, planner
-from holdfast.pipelines.launch.planner import Cell, Launch
+from holdfast.pipelines.launch.planner import Launch
 from holdfast.pipelines.launch.request import Request, check_cluster, placement_fields, program
+from holdfast.pipelines.points import Cell
 
 
 @dataclass(frozen=True)

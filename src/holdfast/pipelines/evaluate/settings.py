@@ -1,0 +1,170 @@
+"""The config of an evaluation: NeMo RL's `eval.yaml`, typed, and checked before anything loads.
+
+Precedence: the defaults that ship, the config file, the sweep, the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from holdfast.core import config
+from holdfast.core.errors import ConfigError
+from holdfast.core.schema import Schema, validate
+
+DEFAULTS = "eval.yaml"
+
+
+class EvalSection(Schema):
+    metric: Literal["pass@k", "cons@k"]
+    num_tests_per_prompt: int = Field(ge=1)
+    seed: int
+    k_value: int = Field(ge=1)
+    save_path: str | None
+
+
+class VllmSection(Schema):
+    async_engine: bool
+    precision: str
+    tensor_parallel_size: int = Field(ge=1)
+    pipeline_parallel_size: int = Field(ge=1)
+    expert_parallel_size: int = Field(ge=1)
+    gpu_memory_utilization: float = Field(gt=0, le=1)
+    max_model_len: int | None = Field(ge=1)
+    enforce_eager: bool
+
+
+class GenerationSection(Schema):
+    backend: str | None
+    max_new_tokens: int | None = Field(ge=1)
+    temperature: float = Field(ge=0)
+    top_p: float = Field(gt=0, le=1)
+    top_k: int | None
+    val_temperature: float
+    val_top_p: float
+    val_top_k: int | None
+    num_prompts_per_step: int
+    model_name: str
+    stop_token_ids: list[int] | None
+    stop_strings: list[str] | None
+    vllm_cfg: VllmSection
+    colocated: dict[str, Any]
+    url: str | None
+    api_key_env: str | None
+    in_flight: int | None = Field(ge=1)
+
+
+class TokenizerSection(Schema):
+    name: str
+    chat_template: str | None
+    chat_template_kwargs: dict[str, Any] | None
+
+
+class DataSection(Schema):
+    max_input_seq_length: int | None
+    prompt_file: str | None
+    system_prompt_file: str | None
+    dataset_name: str
+    processor: str | None
+    repeat: int = Field(ge=1)
+    env_name: str | None
+    problem_key: str | None
+    solution_key: str | None
+    split: str | None
+    dataset_key: str | None
+    file_format: str | None
+    subset: str | None
+    revision: str | None
+    count: int | None = Field(ge=1)
+    fraction: float | None = Field(gt=0, le=1)
+    seed: int | None
+
+
+class MathSection(Schema):
+    num_workers: int = Field(ge=1)
+    verifier_type: str | None
+
+
+class EnvSection(Schema):
+    math: MathSection
+
+
+class ClusterSection(Schema):
+    gpus_per_node: int = Field(ge=0)
+    num_nodes: int = Field(ge=1)
+
+
+class EvalConfig(Schema):
+    """One evaluation, resolved: every key of `eval.yaml`, which says what each is."""
+
+    eval: EvalSection
+    generation: GenerationSection
+    tokenizer: TokenizerSection
+    data: DataSection
+    env: EnvSection
+    cluster: ClusterSection
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A config and which of its keys somebody set, dotted."""
+
+    config: EvalConfig
+    said: frozenset[str]
+
+
+def defaults() -> dict[str, Any]:
+    """What `eval.yaml` says, interpolations unresolved."""
+    with resources.as_file(resources.files(__package__) / DEFAULTS) as path:
+        return config.read(path)
+
+
+def base(path: str | None) -> dict[str, Any]:
+    """The config file over the defaults, interpolations unresolved."""
+    return config.merge(defaults(), config.read(Path(path)) if path else {})
+
+
+def settle(path: str | None, overrides: Sequence[str]) -> Settings:
+    """The config of one point.
+
+    Raises:
+        ConfigError: an unknown key, with the nearest one; a value that cannot be; keys that contradict each other.
+    """
+    where = path or DEFAULTS
+    merged = config.apply(base(path), overrides)
+    found = validate(EvalConfig, config.resolve(merged, where), f"config {where}")
+    said = {
+        *_leaves(config.read(Path(path)) if path else {}),
+        *(token.partition("=")[0].lstrip("+~") for token in overrides),
+    }
+    _check(found, where)
+    return Settings(found, frozenset(said))
+
+
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for key, value in content.items():
+        name = f"{prefix}{key}"
+        found += _leaves(value, f"{name}.") if isinstance(value, dict) and value else [name]
+    return found
+
+
+def _check(found: EvalConfig, where: str) -> None:
+    if found.eval.k_value > found.eval.num_tests_per_prompt:
+        raise ConfigError(
+            f"config {where}: eval.k_value is {found.eval.k_value}, and eval.num_tests_per_prompt only "
+            f"{found.eval.num_tests_per_prompt}",
+            f"set eval.num_tests_per_prompt={found.eval.k_value}, or a smaller k",
+        )
+    data = found.data
+    if data.split is not None and data.dataset_key is not None and data.split != data.dataset_key:
+        raise ConfigError(
+            f"config {where}: data.split is {data.split!r} and data.dataset_key, another word for it, "
+            f"{data.dataset_key!r}",
+            "leave one of them out",
+        )
