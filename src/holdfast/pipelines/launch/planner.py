@@ -49,15 +49,19 @@ class Launch:
     is_sweep: bool
     launcher: str
     code: Mapping[str, Any]
+    adopted: tuple[Record, ...] = ()
 
     @property
     def plan(self) -> Plan:
-        return Plan(cell.record for cell in self.cells)
+        return Plan((cell.record for cell in self.cells), self.adopted)
 
     def groups(self) -> dict[tuple[int, int], Plan]:
         """The points by what they need: (nodes, GPUs of each)."""
         needs = dict.fromkeys((cell.nodes, cell.gpus) for cell in self.cells)
-        return {need: Plan(cell.record for cell in self.cells if (cell.nodes, cell.gpus) == need) for need in needs}
+        return {
+            need: Plan((cell.record for cell in self.cells if (cell.nodes, cell.gpus) == need), self.adopted)
+            for need in needs
+        }
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ def plan(
         is_sweep=bool(program.sweep),
         launcher=setting.profile.launcher,
         code=setting.code,
+        adopted=request.adopted,
     )
 
 
@@ -133,6 +138,7 @@ def _setting(
     name = request.jobname or script.stem
     name = f"{name}-{stamp}" if stamp else name
     points.check_name(name)
+    name = f"{request.folder}/{name}" if request.folder else name
     return Setting(
         request=request,
         defaults=defaults,
@@ -208,7 +214,7 @@ def _stage(setting: Setting, found: Intent) -> Stage:
         "env": _stored_variables(setting.request.env, setting.environ),
         "again": setting.stamp,
     }
-    return kind.load("command").stage(params)
+    return kind.load("command").stage(params, {each.name: each.ref for each in setting.request.inputs})
 
 
 def _stored_variables(given: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
@@ -260,7 +266,7 @@ def _how(setting: Setting, found: Intent, key: str, home: str, nodes: int, gpus:
     done = profile.done_when
     own = {"HOLDFAST_CHECKPOINTS": str(path / "checkpoints"), "HOLDFAST_LOGS": str(path / "logs")}
     return {
-        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *swept, *typed],
+        "tokens": [*setting.starts, setting.program.script, *chosen, *injected, *_given(setting), *swept, *typed],
         "directory": str(setting.directory),
         "variables": {**_wandb(setting, key, home, path), **own},
         "reads": dict(setting.base.reads),
@@ -270,6 +276,11 @@ def _how(setting: Setting, found: Intent, key: str, home: str, nodes: int, gpus:
         "total_epochs": intent.number_at(found.known, done.epochs, unset=-1),
         "code": dict(setting.code),
     }
+
+
+def _given(setting: Setting) -> list[str]:
+    """How the program is told where its inputs are."""
+    return [setting.profile.override.format(key=each.key, value=each.path) for each in setting.request.inputs]
 
 
 def _wandb(setting: Setting, key: str, home: str, path: Path) -> dict[str, str]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import ConfigError, UserError
+from holdfast.core.record import Record
+from holdfast.core.stage import Ref
 from holdfast.execute import sbatch
 from holdfast.execute.choose import ClusterDefaults
 from holdfast.sweeps import space
@@ -21,9 +23,20 @@ NO_CONTAINER = "none"
 
 
 @dataclass(frozen=True)
+class Input:
+    """What a program takes in that another stage makes: the override `key` gets its `path`, its contents count."""
+
+    name: str
+    key: str
+    ref: Ref
+    path: Path
+
+
+@dataclass(frozen=True)
 class Request:
     """One command line. `tokens` are forwarded to the script, and after them `behind`: what stood behind `--`, where a
-    key that the config does not have is no mistake. `executor` is settled: `local` or `slurm`.
+    key that the config does not have is no mistake. `executor` is settled: `local` or `slurm`. `folder` is where below
+    the root the names are, `inputs` are made elsewhere, by stages or, those in `adopted`, by others.
     """
 
     script: str | None = None
@@ -50,6 +63,9 @@ class Request:
     new: bool = False
     dry: bool = False
     executor: str = "local"
+    folder: str = ""
+    inputs: tuple[Input, ...] = ()
+    adopted: tuple[Record, ...] = ()
 
     @property
     def forwarded(self) -> tuple[str, ...]:
@@ -98,6 +114,20 @@ def agree(what: str, given: str | None, swept: str | None) -> str | None:
             f"remove --{what}, or `{what}_path` from the sweep, or let both say the same path",
         )
     return given if given is not None else swept
+
+
+def check_numbers(request: Request, max_parallel: int | None) -> None:
+    """
+    Raises:
+        UserError: a number that cannot be.
+    """
+    for flag, value, least in (
+        ("--nodes", request.nodes, 1),
+        ("--gpus", request.gpus, 0),
+        ("--max-parallel", max_parallel, 1),
+    ):
+        if value is not None and value < least:
+            raise UserError(f"{flag} is {value}, expected a number from {least}", f"for example {flag} {least}")
 
 
 def check_cluster(request: Request, defaults: ClusterDefaults, environ: Mapping[str, str], *, has_root: bool) -> None:

@@ -18,7 +18,7 @@ from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
 from holdfast.pipelines import sweeps
 from holdfast.pipelines.launch import code, planner
 from holdfast.pipelines.launch.planner import Launch
-from holdfast.pipelines.launch.request import Request, check_cluster, placement_fields, program
+from holdfast.pipelines.launch.request import Request, check_cluster, check_numbers, placement_fields, program
 from holdfast.pipelines.points import Cell
 
 
@@ -46,13 +46,7 @@ def prepare(
     """
     defaults = cluster_defaults()
     request = replace(request, executor=settle_name(executor or defaults.executor, environ))
-    for flag, value, least in (
-        ("--nodes", request.nodes, 1),
-        ("--gpus", request.gpus, 0),
-        ("--max-parallel", max_parallel, 1),
-    ):
-        if value is not None and value < least:
-            raise UserError(f"{flag} is {value}, expected a number from {least}", f"for example {flag} {least}")
+    check_numbers(request, max_parallel)
     wanted = program(request)
     if request.executor == "slurm":
         check_cluster(request, defaults, environ, has_root=has_root)
@@ -65,6 +59,11 @@ def prepare(
     launcher = request.launcher or defaults.launcher or launch.launcher
     placement = Placement(max_parallel=at_once, launcher=launcher, **fields)
     return Prepared(launch, placement)
+
+
+def for_conversion(prepared: Prepared) -> Placement:
+    """Where what the points need is made: one process on one node, without GPUs."""
+    return replace(prepared.placement, nodes=1, gpus=0, launcher="plain", max_parallel=1)
 
 
 def draft_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -> list[Draft]:

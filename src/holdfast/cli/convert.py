@@ -1,0 +1,130 @@
+"""Convert a checkpoint into a model directory that inference reads, once, at the speed of copying its files.
+
+Reads torch.distributed checkpoints (DCP), those of NeMo RL, verl's FSDP files, PEFT adapters and our own; nothing that
+they hold is executed. Prints where the result is.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from holdfast.cli import placement
+
+if TYPE_CHECKING:
+    from holdfast.core.plan import Standing
+    from holdfast.core.store import Store
+    from holdfast.pipelines.conversion import Conversion, Wish
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="the directory that the trainer saved, e.g. step_170")
+    parser.add_argument("--dcp-config", metavar="FILE", help="config.yaml of its run (default: the one beside it)")
+    parser.add_argument("--model", metavar="NAME", help="the model that it began from: a directory, or a hub's name")
+    parser.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="cast the weights (default: keep what is there)",
+    )
+    parser.add_argument(
+        "--adapter", choices=("merge", "export"), default="merge", help="what becomes of a PEFT adapter (default: merge)"
+    )
+    parser.add_argument("--hf-ckpt-path", metavar="DIR", help="put the result here, too")
+    parser.add_argument("--skip-conversion", action="store_true", help="use what was converted before, or fail")
+    parser.add_argument("--force-conversion", action="store_true", help="convert again; readers keep what they have")
+    parser.add_argument("--inspect", action="store_true", help="print tensors, dtypes, sharding, sizes; convert nothing")
+    parser.add_argument("--verify", action="store_true", help="compare both sides afterwards, tensor by tensor")
+    parser.add_argument("--dry", action="store_true", help="print what would be done")
+    parser.add_argument("--no-wait", action="store_true", help="return once it is submitted")
+    parser.add_argument("--json", action="store_true", help="print the standing, or what --inspect found, as JSON")
+    placement.add_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from holdfast.execute.scheduler import open_store
+    from holdfast.pipelines import conversion
+
+    if options.inspect:
+        return _inspect(options)
+    store = open_store(options.root)
+    wish = _wish(options)
+    planned = conversion.plan(wish, store)
+    _say(planned.says)
+    if planned.record is None:
+        print(planned.adopted[0].home)
+        return 0
+    return _dry(options, planned, store) if options.dry else _convert(options, wish, planned, store)
+
+
+def _wish(options: argparse.Namespace) -> Wish:
+    from holdfast.pipelines.conversion import Wish
+
+    return Wish(
+        checkpoint=Path(options.checkpoint),
+        config=Path(options.dcp_config) if options.dcp_config else None,
+        model=options.model,
+        dtype=options.dtype,
+        adapter=options.adapter,
+        out=Path(options.hf_ckpt_path) if options.hf_ckpt_path else None,
+        skip=options.skip_conversion,
+        force=options.force_conversion,
+    )
+
+
+def _say(text: str) -> None:
+    import sys
+
+    print(text, file=sys.stderr)
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    import json
+
+    from holdfast.checkpoints import describe
+
+    found = describe.describe(Path(options.checkpoint))
+    print(json.dumps(found.as_dict(), indent=1) if options.json else "\n".join(found.lines()))
+    return 0
+
+
+def _dry(options: argparse.Namespace, planned: Conversion, store: Store) -> int:
+    from holdfast.cli import table
+    from holdfast.execute.submit import draft
+    from holdfast.pipelines import conversion
+
+    again = conversion.again(planned, store, force=options.force_conversion)
+    return table.show_plan(
+        [draft(planned.plan(), store, placement.read(options, {}), again)], store, as_json=options.json
+    )
+
+
+def _convert(options: argparse.Namespace, wish: Wish, planned: Conversion, store: Store) -> int:
+    from holdfast.cli import progress, table
+    from holdfast.core.plan import State, standings
+    from holdfast.execute.choose import choose_executor
+    from holdfast.execute.submit import submit
+    from holdfast.pipelines import conversion
+
+    where = placement.read(options, {})
+    again = conversion.again(planned, store, force=wish.force)
+    done = submit(planned.plan(), store, choose_executor(where.executor), where, again)
+    table.show_submission(done, store)
+    if not options.no_wait:
+        progress.wait_for(planned.plan(), store)
+    (standing,) = standings(planned.plan(), store)
+    if standing.state is State.COMPLETE:
+        conversion.finish(wish, planned, store, verify=options.verify, say=_say)
+    _show(options, standing, store)
+    return 0 if options.no_wait else table.exit_code([standing])
+
+
+def _show(options: argparse.Namespace, standing: Standing, store: Store) -> None:
+    from holdfast.cli import table
+    from holdfast.core.plan import State
+
+    if options.json or standing.state is not State.COMPLETE:
+        table.show([standing], as_json=options.json)
+    else:
+        print(options.hf_ckpt_path or store.home(standing.record))

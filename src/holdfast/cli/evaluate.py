@@ -1,0 +1,152 @@
+"""Evaluate a model, or a checkpoint that is converted first: a score with its error bar.
+
+KEY=VALUE sets a key of the config, which has NeMo RL's keys (examples/configs/eval.yaml). Typed again, it goes on;
+more responses to each prompt ask only for the difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from holdfast.pipelines.evaluate.request import Request
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
+    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides of the config")
+    _add_what(parser)
+    _add_conversion(parser)
+    _add_where(parser)
+    _add_how(parser)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="a config over the defaults (default: NeMo RL's eval.yaml)")
+    parser.add_argument("--sweep", metavar="FILE", help="a YAML file with the values to combine")
+    parser.add_argument("--jobname", metavar="NAME", help="where it goes below evals/ (default: eval)")
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        help="vllm, sglang, transformers, url, fake (default: vllm where GPUs are asked for, otherwise transformers)",
+    )
+    parser.add_argument("--url", metavar="URL", help="ask a server that runs already")
+    parser.add_argument(
+        "--runner",
+        choices=("holdfast", "nemo-rl"),
+        default="holdfast",
+        help="nemo-rl launches NeMo RL's own examples/run_eval.py (default: holdfast)",
+    )
+    parser.add_argument("--script", metavar="FILE", help="of --runner nemo-rl (default: examples/run_eval.py)")
+    parser.add_argument("--new", action="store_true", help="a fresh result of the same work, under a name of its own")
+
+
+def _add_conversion(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("the checkpoint", "What training wrote, converted once for all who need it")
+    group.add_argument("--dcp-ckpt-path", metavar="DIR", help="the checkpoint to convert and evaluate")
+    group.add_argument(
+        "--dcp-config", metavar="FILE", help="config.yaml of its run, or a directory of its model (default: beside it)"
+    )
+    group.add_argument("--hf-ckpt-path", metavar="DIR", help="put the converted checkpoint here, too")
+    group.add_argument("--skip-conversion", action="store_true", help="use what was converted before, or fail")
+    group.add_argument("--force-conversion", action="store_true", help="convert again; readers keep what they have")
+
+
+def _add_where(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--nodes", type=int, metavar="N", help="nodes (default: from the config, or 1)")
+    parser.add_argument(
+        "--gpus", type=int, metavar="N", help="GPUs of each node (default: from the config, 8 on SLURM, what it needs)"
+    )
+    parser.add_argument("--time", metavar="H:M:S", help="time limit on SLURM (default: 2:0:0)")
+    parser.add_argument("--account", metavar="NAME", help="SLURM account (default: $ACCOUNT)")
+    parser.add_argument("--partition", metavar="NAME", help="SLURM partition (default: batch)")
+    parser.add_argument(
+        "--container", metavar="NAME", help="a path, a registry's name, a file in $CON, or none for no container"
+    )
+    parser.add_argument("--mounts", metavar="FROM:TO", help="mounts of the container (default: /lustre:/lustre)")
+    parser.add_argument(
+        "--env", action="append", default=[], metavar="NAME", help="forward a variable by name; it is never stored"
+    )
+    parser.add_argument(
+        "--setup", action="append", default=[], metavar="LINE", help="a line of shell before it on SLURM"
+    )
+    parser.add_argument("--sbatch-arg", action="append", default=[], metavar="ARG", help="one more argument for sbatch")
+    parser.add_argument(
+        "--executor", choices=("auto", "local", "slurm"), help="who runs it (default: SLURM where there is sbatch)"
+    )
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry", action="store_true", help="print plan, states, names and scripts; change nothing")
+    parser.add_argument("--wait", action="store_true", help="stay until everything has ended, and show the scores")
+    parser.add_argument("--max-parallel", type=int, metavar="N", help="points at a time (default: 1 on this machine)")
+    parser.add_argument("--rerun", action="store_true", help="publish complete points again, from the same responses")
+    parser.add_argument("--rebuild", action="store_true", help="take what is lost, outdated or stale, too")
+    parser.add_argument("--json", action="store_true", help="print standings and scores as JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    from holdfast.cli import evaluate_report, progress, table
+    from holdfast.core.plan import standings
+    from holdfast.execute.scheduler import open_store
+    from holdfast.pipelines.evaluate import submission
+
+    if options.runner == "nemo-rl":
+        from holdfast.cli import evaluate_nemo_rl
+
+        return evaluate_nemo_rl.run(options)
+    store = open_store(options.root)
+    prepared = submission.prepare(
+        request(options),
+        store,
+        options.executor,
+        options.max_parallel,
+        has_root=options.root_is_given,
+        rerun=options.rerun,
+        rebuild=options.rebuild,
+    )
+    found = prepared.evaluations
+    evaluate_report.notes(found)
+    if options.dry:
+        return evaluate_report.dry(prepared, submission.draft_all(prepared, store), store, as_json=options.json)
+    table.show_submission(submission.submit_all(prepared, store), store)
+    if options.wait:
+        progress.wait_for(found.plan, store)
+    now = standings(found.plan, store)
+    evaluate_report.show(found, now, store, as_json=options.json)
+    return table.exit_code(evaluate_report.wanted(found, now)) if options.wait else 0
+
+
+def request(options: argparse.Namespace) -> Request:
+    """What the command line says."""
+    from dataclasses import fields
+    from pathlib import Path
+
+    from holdfast.core.errors import UserError
+    from holdfast.pipelines.evaluate.request import Request
+    from holdfast.pipelines.launch import request as launches
+
+    if options.token:
+        raise UserError(f"`{options.token[0]}` is neither an option nor KEY=VALUE", "holdfast evaluate --help")
+    known = {each.name for each in fields(launches.Request)} - {"script"}
+    given = {name: getattr(options, name) for name in known if hasattr(options, name)}
+    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
+    placed = launches.Request(**{**given, **lists, "sbatch_args": tuple(options.sbatch_arg), "executor": "local"})
+    paths = {name: Path(value) if value else None for name, value in _paths(options).items()}
+    return Request(
+        placed=placed,
+        skip_conversion=options.skip_conversion,
+        force_conversion=options.force_conversion,
+        engine=options.engine,
+        url=options.url,
+        **paths,
+    )
+
+
+def _paths(options: argparse.Namespace) -> dict[str, str | None]:
+    return {
+        "checkpoint": options.dcp_ckpt_path,
+        "checkpoint_config": options.dcp_config,
+        "hf_path": options.hf_ckpt_path,
+    }
