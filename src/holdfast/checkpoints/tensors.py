@@ -15,15 +15,29 @@ ITEM_SIZES = {
 
 
 @dataclass(frozen=True)
+class Checked:
+    """Bytes of a file that carry a CRC-32 (ZIP's, as `zlib.crc32` has it): `length` of them from `offset` on."""
+
+    file: Path
+    offset: int
+    length: int
+    crc: int
+
+
+@dataclass(frozen=True)
 class Piece:
-    """A rectangular part of a tensor: `shape` elements from `starts` on, row-major and little-endian, contiguous in
-    `file` from byte `offset` on.
+    """A rectangular part of a tensor: `shape` elements from `starts` on, little-endian in `file` from byte `offset` on.
+
+    Contiguous and row-major, unless `strides` (in elements, one for each axis) says otherwise: a transposed tensor is
+    stored as it lay in memory. `checked` are the bytes around it that can be proven sound.
     """
 
     file: Path
     offset: int
     starts: tuple[int, ...]
     shape: tuple[int, ...]
+    strides: tuple[int, ...] = ()
+    checked: Checked | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +52,15 @@ class Tensor:
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * ITEM_SIZES[self.dtype]
+
+    @property
+    def files(self) -> set[Path]:
+        return {piece.file for piece in self.pieces}
+
+
+def row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides, in elements, of a contiguous tensor of this shape."""
+    return tuple(prod(shape[axis + 1 :]) for axis in range(len(shape)))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
+import mmap
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,8 @@ METRICS = "metrics.jsonl"
 SHOWN = ("tensorboard/*", "wandb/*", "logs/metrics.csv")
 """Where trackers write in the home of an exclusive kind: loose, whatever the kind says."""
 FIELDS: Mapping[str, type] = {"key": str, "digest": str, "files": list}
+WINDOW = 16 * 2**20
+"""Bytes that are mapped at once while a file is digested."""
 OPTIONAL: Mapping[str, type] = {"path": str, "attempt": int, "inputs": dict, "inner": list}
 
 
@@ -175,11 +178,15 @@ def _describe(location: Path, path: str, is_loose: bool) -> File:
 
 
 def digest_of(path: Path) -> str:
-    """blake3 of a file's bytes, read on all cores."""
+    """blake3 of a file's bytes, read on all cores through a window, so that memory does not grow with the file."""
     from blake3 import blake3
 
     hasher = blake3(max_threads=blake3.AUTO)
-    hasher.update_mmap(path)
+    with open(path, "rb") as file:
+        for start in range(0, os.fstat(file.fileno()).st_size, WINDOW):
+            length = min(WINDOW, os.fstat(file.fileno()).st_size - start)
+            with mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=start) as window:
+                hasher.update(window)
     return hasher.hexdigest()
 
 

@@ -1,0 +1,290 @@
+"""Writes planned safetensors files: bytes go from where they lie to where they belong.
+
+Files are allocated before the first byte is copied: a full disk is an early error. Threads fill disjoint ranges.
+What neither changes nor carries a checksum is copied by the kernel (`copy_file_range`); everything else goes through a
+block of memory: read, checked, cast, written. Memory is a few blocks for each thread, whatever the size.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+from holdfast.checkpoints import cast, checksums, gather, parallel
+from holdfast.checkpoints.checksums import Ledger
+from holdfast.checkpoints.gather import BlockReader, OpenFiles, Prepared, Sums
+from holdfast.checkpoints.layout import OutputFile, Place
+from holdfast.checkpoints.tensors import ITEM_SIZES, Checked, Computed, Tensor
+from holdfast.core import files as durable
+from holdfast.core.errors import UserError
+
+UNIT = 16 * 2**20
+"""Bytes that a thread takes on at once."""
+NOT_THERE = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ETXTBSY}
+"""What `copy_file_range` says where it cannot; a seccomp filter says EPERM."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class _Output:
+    """A file that is being written; `units` counts those that are still to come."""
+
+    def __init__(self, path: Path, units: int) -> None:
+        self.path = path
+        self.fd = -1
+        self._units = units
+        self._lock = threading.Lock()
+
+    def open(self) -> int:
+        with self._lock:
+            if self.fd < 0:
+                self.fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+            return self.fd
+
+    def finish_unit(self) -> None:
+        """Make the file durable when the last unit is there."""
+        with self._lock:
+            self._units -= 1
+            if self._units:
+                return
+            os.fsync(self.fd)
+            os.close(self.fd)
+            self.fd = -1
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """Elements `first` to `end` of a tensor; a computed one is made as a whole. Or, alone, bytes to check."""
+
+    output: _Output | None
+    place: Place | None
+    prepared: Prepared | None
+    first: int = 0
+    end: int = 0
+    checked: Checked | None = None
+
+
+def write(
+    directory: Path,
+    planned: Sequence[OutputFile],
+    *,
+    check: bool = True,
+    threads: int | None = None,
+    progress: parallel.Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> None:
+    """Make the files in `directory`, and wait until they are on disk (their names are the caller's to sync).
+
+    `check` compares what is read with the checksums that were saved with it. `progress(done, total)` counts bytes
+    written.
+
+    Raises:
+        DamagedFile: pieces do not tile a tensor, a file is missing, short, or not what was saved.
+        UserError: the disk is full.
+        FileExistsError: a file of such a name is there.
+        Stopped: `stop` said so; the files are unfinished.
+    """
+    ledger = Ledger() if check else None
+    outputs, units = _list_units(directory, planned, check)
+    _allocate(directory, planned)
+    total = sum(place.nbytes for file in planned for place in file.places)
+
+    @contextmanager
+    def work() -> Iterator[Callable[[_Unit], int]]:
+        opened = OpenFiles()
+        try:
+            yield _Writer(opened, ledger).write
+        finally:
+            opened.close()
+
+    try:
+        parallel.run(units, work, total, threads, progress, stop)
+    finally:
+        for output in outputs:
+            output.close()
+
+
+def _list_units(directory: Path, planned: Sequence[OutputFile], check: bool) -> tuple[list[_Output], list[_Unit]]:
+    outputs, units = [], []
+    tensors = []
+    for file in planned:
+        parts: list[tuple[Place, Prepared | None, int, int]] = []
+        for place in file.places:
+            if isinstance(place.source, Tensor):
+                prepared = gather.prepare(place.source)
+                tensors.append(prepared.tensor)
+                parts += [(place, prepared, first, end) for first, end in _cut(place)]
+            elif place.nbytes:
+                parts.append((place, None, 0, 0))
+        output = _Output(directory / file.name, len(parts))
+        outputs.append(output)
+        units += [_Unit(output, *part) for part in parts]
+    apart = checksums.list_apart(tensors) if check else []
+    return outputs, [_Unit(None, None, None, checked=checked) for checked in apart] + units
+
+
+def _cut(place: Place) -> Iterator[tuple[int, int]]:
+    """Parts of a tensor, in elements, of whole blocks."""
+    whole = prod(place.source.shape)
+    block = _block(place)
+    step = max(1, UNIT // (block * ITEM_SIZES[place.source.dtype])) * block
+    for first in range(0, whole, step):
+        yield first, min(whole, first + step)
+
+
+def _block(place: Place) -> int:
+    """Elements that are held at once."""
+    widest = max(ITEM_SIZES[place.source.dtype], ITEM_SIZES[place.dtype])
+    return gather.choose_step(place.source.shape, gather.BLOCK // widest)
+
+
+def _allocate(directory: Path, planned: Sequence[OutputFile]) -> None:
+    for file in planned:
+        path = directory / file.name
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            reserve(fd, file.size)
+            durable.write_all(fd, file.header)
+            if not any(place.nbytes for place in file.places):
+                os.fsync(fd)
+        except OSError as error:
+            raise _explain(error, path, file.size) from None
+        finally:
+            os.close(fd)
+
+
+def reserve(fd: int, size: int) -> None:
+    """Make a file this long, its space its own where the file system can do that.
+
+    `os.posix_fallocate` would write zeros where it cannot, byte by byte over the network.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    if sys.platform == "linux" and size:
+        fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+        if fallocate(fd, 0, ctypes.c_long(0), ctypes.c_long(size)) == 0:
+            return
+        number = ctypes.get_errno()
+        if number in FULL:
+            raise OSError(number, os.strerror(number))
+    free = os.fstatvfs(fd)
+    if free.f_bavail * free.f_frsize < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(fd, size)
+
+
+def _explain(error: OSError, path: Path, size: int | None = None) -> OSError | UserError:
+    if error.errno not in FULL:
+        return error
+    needs = f", which needs {size} bytes" if size else ""
+    return UserError(f"{path}: {error.strerror}{needs}", f"make room: df -h {path.parent}")
+
+
+class _Writer:
+    """What one thread does, with its buffers."""
+
+    def __init__(self, files: OpenFiles, ledger: Ledger | None) -> None:
+        self.files = files
+        self.ledger = ledger
+        self.reader = BlockReader(files)
+        self._buffer = bytearray()
+
+    def write(self, unit: _Unit) -> int:
+        """Do a unit; returns the bytes written."""
+        if unit.checked:
+            self.reader.check(unit.checked)
+            return 0
+        assert unit.output and unit.place
+        try:
+            fd = unit.output.open()
+            if unit.prepared is None:
+                self._write_computed(fd, unit.place)
+                count = unit.place.nbytes
+            else:
+                if not self._copy_directly(fd, unit.place, unit.prepared, unit):
+                    self._copy_blocks(fd, unit.place, unit.prepared, unit)
+                count = (unit.end - unit.first) * ITEM_SIZES[unit.place.dtype]
+            unit.output.finish_unit()
+        except OSError as error:
+            raise _explain(error, unit.output.path) from None
+        return count
+
+    def _copy_directly(self, fd: int, place: Place, prepared: Prepared, unit: _Unit) -> bool:
+        """Let the kernel copy; False where it cannot, or where the bytes must be seen."""
+        is_seen = self.ledger is not None and not prepared.is_direct
+        if is_seen or place.dtype != prepared.tensor.dtype or any(runs.sizes for runs in prepared.runs):
+            return False
+        size = ITEM_SIZES[place.dtype]
+        for runs in prepared.touching(unit.first, unit.end):
+            first, end = max(runs.first, unit.first), min(runs.end, unit.end)
+            source = runs.piece.offset + (first - runs.first) * size
+            if not self._copy_range(runs.piece.file, source, fd, place.offset + first * size, (end - first) * size):
+                return False
+        return True
+
+    def _copy_range(self, path: Path, source: int, fd: int, target: int, count: int) -> bool:
+        taken = self.files.get(path)
+        while count:
+            try:
+                copied = os.copy_file_range(taken, fd, count, source, target)
+            except OSError as error:
+                if error.errno in NOT_THERE:
+                    return False
+                raise
+            if not copied:
+                if os.fstat(taken).st_size < source + count:
+                    raise gather.ends_early(path, taken, source + count)
+                return False  # a file system that says so of files it makes up, /proc for example
+            source, target, count = source + copied, target + copied, count - copied
+        return True
+
+    def _copy_blocks(self, fd: int, place: Place, prepared: Prepared, unit: _Unit) -> None:
+        size, kept = ITEM_SIZES[prepared.tensor.dtype], ITEM_SIZES[place.dtype]
+        convert = cast.choose(prepared.tensor.dtype, place.dtype)
+        step = _block(place)
+        if len(self._buffer) < step * size:
+            self._buffer = bytearray(step * size)
+        sums = Sums(prepared.tensor.name) if self.ledger else None
+        for first in range(unit.first, unit.end, step):
+            block = memoryview(self._buffer)[: min(step, unit.end - first) * size]
+            self.reader.read(prepared, first, block, sums)
+            write_at(fd, convert(block) if convert else block, place.offset + first * kept)
+        if sums and self.ledger:
+            sums.hand_over(self.ledger)
+
+    def _write_computed(self, fd: int, place: Place) -> None:
+        computed = place.source
+        assert isinstance(computed, Computed)
+        convert = cast.choose(computed.dtype, place.dtype)
+        size, at, left = ITEM_SIZES[computed.dtype], place.offset, b""
+        for block in computed.blocks():
+            data = left + block
+            whole = len(data) // size * size
+            left = data[whole:]
+            made = convert(data[:whole]) if convert else data[:whole]
+            if at + len(made) > place.offset + place.nbytes:
+                raise ValueError(f"{computed.name} is computed as more than {computed.nbytes} bytes")
+            write_at(fd, made, at)
+            at += len(made)
+        if left or at != place.offset + place.nbytes:
+            raise ValueError(f"{computed.name} is computed as less than {computed.nbytes} bytes")
+
+
+def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
+    """`os.pwrite` until nothing is left."""
+    view = memoryview(data)
+    while view:
+        count = os.pwrite(fd, view, offset)
+        view, offset = view[count:], offset + count
