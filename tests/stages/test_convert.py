@@ -57,11 +57,10 @@ def test_our_checkpoint_and_a_plain_directory_give_the_same_bytes(model: Path, t
     assert all(digest_of(one / name) == digest_of(other / name) for name in names)
 
 
-def test_shards_are_converted_one_by_one_and_load(model: Path, tmp_path: Path) -> None:
+def test_shards_are_read_as_one_model(model: Path, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
     home = convert(shard(model, tmp_path / "sharded"), tmp_path, "float16")
-    assert len(list(home.glob("*.safetensors"))) > 1
     assert AutoModelForCausalLM.from_pretrained(home).num_parameters() > 0
 
 
@@ -86,10 +85,10 @@ def test_an_index_cannot_name_files_elsewhere(model: Path, tmp_path: Path) -> No
     sharded = shard(model, tmp_path / "sharded")
     index = sharded / "model.safetensors.index.json"
     index.write_text(json.dumps({"weight_map": {"w": f"../../{model.name}/model.safetensors"}}))
-    with pytest.raises(UserError, match="not there"):
+    with pytest.raises(UserError, match="names a file elsewhere"):
         convert(sharded, tmp_path)
 
 
 def test_a_directory_without_a_model_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no model in"):
+    with pytest.raises(UserError, match="nothing that is known as a checkpoint"):
         convert(tmp_path, tmp_path)

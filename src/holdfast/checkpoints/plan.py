@@ -62,7 +62,7 @@ def plan(path: Path, options: Options | None = None) -> Plan:
     """
     options = options or Options()
     found = recognise(path)
-    run_config = options.run_config or found.run_config
+    run_config = options.run_config or (found.run_config if options.reads_run else None)
     asked = Asked(found, source_model.read_run_config(run_config) if run_config else None, options)
     content = contents.read(found)
     mine = [name for name in content.entries if found.format == "adapter" or _is_adapters(name)]
@@ -153,8 +153,8 @@ def _finish(
     files: dict[str, Content] = dict(tokenizer)
     files[model_files.CONFIG] = model_files.write_json(config)
     files[model_files.GENERATION] = model_files.write_json(model_files.make_generation_config(places, config))
-    if asked.run and asked.run.chat_template and not asked.found.tokenizer and not asked.options.tokenizer:
-        files[model_files.TEMPLATE] = asked.run.chat_template.encode()
+    if template := _template(asked):
+        files[model_files.TEMPLATE] = template.encode()
     notes += _note_files(tokenizer, places)
     config_files = [place / name for place in places for name in (model_files.CONFIG, model_files.GENERATION)]
     runs = [asked.run.path] if asked.run else []
@@ -170,6 +170,20 @@ def _finish(
         notes=tuple(notes),
         snapshot=snapshot,
     )
+
+
+def _template(asked: Asked) -> str | None:
+    """A template of the run's own; a tokenizer that was saved with the weights has it already."""
+    if asked.options.chat_template:
+        return asked.options.chat_template
+    is_saved = asked.found.tokenizer or asked.options.tokenizer
+    return asked.run.chat_template if asked.run and not is_saved else None
+
+
+def reads_base(found: Recognised) -> bool:
+    """Whether the weights of another model are read, too: those below an adapter that was saved alone."""
+    entries = contents.read(found).entries
+    return found.format == "adapter" or (bool(entries) and all(map(_is_adapters, entries)))
 
 
 def _cast_of(asked: Asked) -> str | None:

@@ -37,8 +37,12 @@ class Options:
     """A directory or a name of the hub, instead of the one that was saved with the weights."""
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """For `config.json`, section by section, over those of the run."""
+    chat_template: str | None = None
+    """Text of a template instead of the tokenizer's."""
     adapter: Literal["merge", "export"] = "merge"
     """What becomes of an adapter: a whole model, or a clean PEFT directory."""
+    reads_run: bool = True
+    """Whether a `config.yaml` that lies beside the weights is read where none is given."""
 
 
 @dataclass(frozen=True)

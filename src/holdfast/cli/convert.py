@@ -29,12 +29,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="cast the weights (default: keep what is there)",
     )
     parser.add_argument(
-        "--adapter", choices=("merge", "export"), default="merge", help="what becomes of a PEFT adapter (default: merge)"
+        "--adapter",
+        choices=("merge", "export"),
+        default="merge",
+        help="a PEFT adapter is merged (default) or copied",
     )
     parser.add_argument("--hf-ckpt-path", metavar="DIR", help="put the result here, too")
     parser.add_argument("--skip-conversion", action="store_true", help="use what was converted before, or fail")
     parser.add_argument("--force-conversion", action="store_true", help="convert again; readers keep what they have")
-    parser.add_argument("--inspect", action="store_true", help="print tensors, dtypes, sharding, sizes; convert nothing")
+    parser.add_argument(
+        "--inspect", action="store_true", help="only print tensors, dtypes, sharding, sizes"
+    )
     parser.add_argument("--verify", action="store_true", help="compare both sides afterwards, tensor by tensor")
     parser.add_argument("--dry", action="store_true", help="print what would be done")
     parser.add_argument("--no-wait", action="store_true", help="return once it is submitted")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from holdfast.cli import table
@@ -45,7 +45,7 @@ def dry(prepared: Prepared, draft: Draft, store: Store, *, as_json: bool) -> int
     return 0
 
 
-def _params(standing: Standing, cells: dict[str, object]) -> dict[str, object]:
+def _params(standing: Standing, cells: Mapping[str, object]) -> dict[str, object]:
     record = standing.record
     if record.key not in cells:
         return {}

@@ -15,7 +15,8 @@ from holdfast.cli import root
 from holdfast.cli.tokens import Parser
 from holdfast.core.errors import UserError
 
-VERBS = ("quickstart", "launch", "run", "status", "logs", "why", "track", "cancel", "rm", "gc", "cache")
+VERBS: tuple[str, ...] = ("quickstart", "launch", "evaluate", "convert", "run")
+VERBS += ("status", "logs", "why", "track", "cancel", "rm", "gc", "cache")
 
 NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 """What a disk refuses is for its owner to mend, not a fault of ours that a traceback would explain."""

@@ -13,8 +13,10 @@ from pathlib import Path
 from holdfast.core.errors import UserError
 
 DEFAULT = "holdfast-runs"
-COMMAND = re.compile(r"\bholdfast (?=(?:run|status|logs|why|track|cancel|rm|gc|cache|launch|quickstart)\b)")
-OWN_VARIABLE = {"launch": ("LOG", "nemo-rl")}
+COMMAND = re.compile(
+    r"\bholdfast (?=(?:run|status|logs|why|track|cancel|rm|gc|cache|evaluate|convert|launch|quickstart)\b)"
+)
+OWN_VARIABLE = dict.fromkeys(("launch", "evaluate", "convert"), ("LOG", "nemo-rl"))
 """The verbs that came with a variable of their own, and the folder below it."""
 
 

@@ -11,6 +11,7 @@ import fnmatch
 import hashlib
 import json
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,8 @@ from holdfast.core.stage import Stage
 from holdfast.core.store import ADOPTED, Store
 
 DCP_METADATA = ".metadata"
+BLOB = re.compile(r"/blobs/([0-9a-f]{40}|[0-9a-f]{64})$")
+"""https://huggingface.co/docs/huggingface_hub/guides/manage-cache"""
 
 
 def adopt(store: Store, path: Path, only: Sequence[str] = ()) -> Record:
@@ -66,7 +69,7 @@ def fingerprint(store: Store, location: Path, only: Sequence[str] = (), *, remem
         known = None
     if known and known["files"] == seen:
         return str(known["fingerprint"])
-    digests = {name: artifact.digest_of(location / name) for name in sorted(seen)}
+    digests = {name: _digest(location / name) for name in sorted(seen)}
     found = hashlib.sha256(json.dumps(digests).encode()).hexdigest()
     # A file written within the last two seconds could change again without a visible change of its times.
     if remember and all(time.time_ns() - max(state[2:]) > 2_000_000_000 for state in seen.values()):
@@ -79,6 +82,13 @@ def _checkpoint_fingerprint(directory: Path) -> str:
     sizes = {path.name: path.stat().st_size for path in sorted(directory.glob("*.distcp"))}
     identity = {"metadata": artifact.digest_of(directory / DCP_METADATA), "sizes": sizes}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(path: Path) -> str:
+    """Of a file's bytes. The cache of Hugging Face keeps files under the hash of their contents, and links to them."""
+    if path.is_symlink() and BLOB.search(os.readlink(path)):
+        return f"blob {os.path.basename(os.readlink(path))}"
+    return artifact.digest_of(path)
 
 
 def _is_one(name: str, only: Sequence[str]) -> bool:

@@ -107,6 +107,9 @@ class Kind:
         """Do the work and leave it in `out.path`."""
         raise NotImplementedError(f"{type(self).__name__} has neither run nor command")
 
+    def published(self, params: Any, home: Path) -> None:
+        """What is left to do once `home` is there."""
+
     def surroundings(self, params: Any) -> Surroundings:
         """What the supervisor must know of a program that we do not control, beside its tokens."""
         return Surroundings()

@@ -6,14 +6,15 @@ that was written anew at the same path is another one, and two copies of one are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from holdfast.checkpoints import model_files, placing, safetensors_file, source_model
 from holdfast.checkpoints import recognise as formats
-from holdfast.checkpoints import source_model
-from holdfast.checkpoints.recognise import Recognised
+from holdfast.checkpoints.plan import reads_base
+from holdfast.checkpoints.recognise import ADAPTER_CONFIG, Recognised
 from holdfast.core import artifact, kind
 from holdfast.core.adopt import adopt
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
@@ -21,6 +22,7 @@ from holdfast.core.plan import REPEATABLE, Plan, Reader, State
 from holdfast.core.record import Record
 from holdfast.core.stage import Ref
 from holdfast.core.store import Store
+from holdfast.stages import convert
 
 FOLDER = "hf_eval_checkpoints"
 SMALL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
@@ -93,6 +95,42 @@ def again(planned: Conversion, store: Store, *, force: bool) -> set[str]:
     return {planned.record.key} if taken else set()
 
 
+def finish(wish: Wish, planned: Conversion, store: Store, *, verify: bool, say: Callable[[str], None]) -> None:
+    """What is left to do once the conversion is complete: the result at a path of one's own, the comparison.
+
+    Raises:
+        UserError: other files lie at that path, or the result is not what the checkpoint says.
+    """
+    assert planned.record
+    home = store.home(planned.record)
+    if wish.out and not placing.is_placed(home, wish.out.absolute()):
+        placing.place(home, wish.out.absolute())
+    if verify:
+        say(compare(planned, store))
+
+
+def compare(planned: Conversion, store: Store) -> str:
+    """Compares both sides tensor by tensor; returns what was compared.
+
+    Raises:
+        UserError: they differ; which tensor, and where.
+    """
+    assert planned.record
+    stage = planned.record.stage
+    implementation = kind.load("convert")
+    reader = Reader(store, planned.plan())
+    inputs = {name: reader.home_of(ref) for name, ref in stage.inputs.items()}
+    params = implementation.parse(stage.params)
+    wanted = convert.plan(params, {name: path for name, path in inputs.items() if path})
+    home = store.home(planned.record)
+    written = safetensors_file.read(sorted(home.glob("*.safetensors")))
+    found = verify.compare(wanted.tensors, written, wanted.dtype)
+    if found:
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise UserError(f"{home} is not what {inputs['checkpoint']} says: {found[0]}{more}", "--force-conversion")
+    return f"verified: {len(wanted.tensors)} tensors are equal on both sides"
+
+
 def identifier(weights: Path) -> str:
     """The nearest `step_N`, otherwise the first name above that says something."""
     step = formats.find_step(weights)
@@ -138,7 +176,7 @@ class _Sources:
     def inputs(self) -> Iterator[tuple[str, Ref]]:
         yield "checkpoint", self._checkpoint()
         model = self._model()
-        if model and self.found.format == "adapter" and self.wish.adapter == "merge":
+        if model and self.wish.adapter == "merge" and reads_base(self.found):
             yield "base", self._adopt(model)
         elif model and model != self.found.weights:
             yield "model", self._adopt(model, SMALL_FILES)
@@ -149,7 +187,7 @@ class _Sources:
     def params(self) -> Mapping[str, Any]:
         adapter = self.wish.adapter if self.found.format == "adapter" else None
         overrides = dict(self.run.overrides) if self.run else {}
-        template = self.run.chat_template if self.run else None
+        template = self.run.chat_template if self.run and not self.found.tokenizer else None
         return {"dtype": self.wish.dtype, "config": overrides, "chat_template": template, "adapter": adapter}
 
     def _checkpoint(self) -> Ref:
@@ -176,11 +214,18 @@ class _Sources:
         if name:
             return source_model.resolve(name).directory
         if self.found.format == "adapter":
-            return source_model.resolve(source_model.base_of(self.found.weights)).directory
+            return self._base() if self.wish.adapter == "merge" else None
         raise UserError(
             f"{self.wish.checkpoint} is {self.found.sentence}, which does not say what its model is",
             "give the config.yaml of its run, --dcp-config FILE, or the model that it began from, --model NAME",
         )
+
+    def _base(self) -> Path:
+        path = self.found.weights / ADAPTER_CONFIG
+        named = model_files.read_json(path).get("base_model_name_or_path")
+        if not isinstance(named, str) or not named:
+            raise UserError(f"{path} does not name its base model", "name it: --model NAME")
+        return source_model.resolve(named).directory
 
 
 def owner(store: Store, weights: Path) -> Ref | None:
@@ -190,7 +235,8 @@ def owner(store: Store, weights: Path) -> Ref | None:
             return None
         try:
             manifest = artifact.read(path)
-            if manifest and store.read(manifest.key):
+            if manifest:
+                store.read(manifest.key)
                 return Ref(manifest.key, manifest.path)
         except (FileNotFoundError, DamagedFile, UnreadableFile):
             continue

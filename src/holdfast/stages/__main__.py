@@ -79,6 +79,7 @@ class Work:
         loose = (*self.kind.loose_files(self.params), *shown)
         manifest = artifact.seal(self.out, self._description(), loose)
         published = self._publish(manifest)
+        self.kind.published(self.params, self.store.home(self.record))
         self._say("complete", "" if published else "another attempt had published the same work first")
         return 0
 

@@ -1,38 +1,23 @@
-"""A checkpoint as a clean Hugging Face directory: safetensors, config, tokenizer, generation config.
+"""A checkpoint as a model directory that inference reads: safetensors, config, generation config, tokenizer.
 
-Reads our `step_N/model/`, or any Hugging Face directory. The bytes are the same on every machine, so equal models have
-equal digests, whoever converted them.
+Reads what `holdfast.checkpoints` knows: DCP, NeMo RL's, verl's, PEFT adapters, ours, without torch and without running
+anything that they hold. The bytes are the same on every machine, so equal models have equal digests.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from holdfast.core import files, kind
+from holdfast.core import kind
 from holdfast.core.errors import UserError
 from holdfast.core.kind import Kind
 
 if TYPE_CHECKING:
-    import torch
-
+    from holdfast.checkpoints.plan import Plan
     from holdfast.core.output import Output
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-CONFIG = "config.json"
-CARRIED = (
-    "tokenizer*",
-    "special_tokens_map.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-    "chat_template*",
-    "generation_config.json",
-)
 
 
 class ConvertParams(kind.Params):
@@ -40,117 +25,74 @@ class ConvertParams(kind.Params):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """`auto` keeps what the checkpoint has; otherwise floating point tensors are cast."""
+    config: dict[str, Any] = kind.added({}, as_before={})
+    """Over the model's config.json, section by section (NeMo RL's `policy.hf_config_overrides`)."""
+    chat_template: str = kind.added("", as_before="")
+    """Text of a template that the run had instead of the tokenizer's."""
+    adapter: Literal["merge", "export"] = kind.added("merge", as_before="merge")
+    """What becomes of a PEFT adapter."""
+    out: str = kind.placed("")
+    """Where the result is wanted, too."""
 
 
 class Convert(Kind):
-    """Safe to run twice: the bytes are the same."""
+    """Safe to run twice: the bytes are the same. `model` is what training began from, of which config and tokenizer are
+    read, `base` the same with the weights that an adapter is merged into.
+    """
 
     name = "convert"
+    version = 2
     has_inner = False
+    generations = True
     inputs = ("checkpoint",)
+    optional_inputs = ("model", "base", "tokenizer")
     Params = ConvertParams
 
     def home(self, name: str) -> str:
         return f"hf_eval_checkpoints/{name}"
 
     def run(self, params: ConvertParams, inputs: Mapping[str, Path], out: Output) -> None:
-        source = find_model(inputs["checkpoint"])
-        shards = list_shards(source)
-        weight_map: dict[str, str] = {}
-        for number, shard in enumerate(shards, 1):
-            names = _convert_shard(source / shard, out.path / shard, params.dtype)
-            weight_map.update(dict.fromkeys(names, shard))
-            out.progress(number, len(shards), "shard")
-        _check_coverage(source, set(weight_map))
-        if len(shards) > 1:
-            _write_index(out.path, weight_map)
-        _write_config(source, out.path, params.dtype)
-        _carry_over(source, out.path)
-        out.metric(0, tensors=len(weight_map))
+        from holdfast.checkpoints import convert
 
-
-def find_model(checkpoint: Path) -> Path:
-    """The Hugging Face directory in a checkpoint, or the checkpoint itself.
-
-    Raises:
-        UserError: neither is one.
-    """
-    for candidate in (checkpoint / "model", checkpoint):
-        if (candidate / CONFIG).is_file():
-            return candidate
-    raise UserError(
-        f"no model in {checkpoint}: neither it nor its model/ holds {CONFIG}", "give a checkpoint's directory"
-    )
-
-
-def list_shards(model: Path) -> list[str]:
-    """Names of the weight files, in order.
-
-    Raises:
-        UserError: there are none, or the index names a file that is not there.
-    """
-    index = model / INDEX
-    if index.exists():
-        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        for shard in shards:
-            if Path(shard).name != shard or not (model / shard).is_file():
-                raise UserError(f"{index} names {shard!r}, which is not there", "the checkpoint is incomplete")
-        return shards
-    if (model / WEIGHTS).is_file():
-        return [WEIGHTS]
-    raise UserError(f"no weights in {model}: neither {WEIGHTS} nor {INDEX}", "only safetensors are read")
-
-
-def _convert_shard(source: Path, target: Path, dtype: str) -> list[str]:
-    """Write one shard with its names sorted, so that the bytes do not depend on the order of saving."""
-    from safetensors.torch import save_file
-
-    tensors = dict(sorted(_read_shard(source, dtype)))
-    save_file(tensors, target, metadata={"format": "pt"})
-    files.apply_umask(target)
-    return list(tensors)
-
-
-def _read_shard(source: Path, dtype: str) -> Iterator[tuple[str, torch.Tensor]]:
-    import torch
-    from safetensors import safe_open
-
-    wanted = None if dtype == "auto" else getattr(torch, dtype)
-    with safe_open(source, framework="pt") as shard:
-        for name in shard.keys():  # noqa: SIM118 - not a mapping
-            tensor = shard.get_tensor(name)
-            yield name, tensor.to(wanted) if wanted and tensor.is_floating_point() else tensor
-
-
-def _check_coverage(model: Path, found: set[str]) -> None:
-    """Refuse a checkpoint whose files hold other tensors than its index names."""
-    index = model / INDEX
-    if not index.exists():
-        return
-    named = set(json.loads(index.read_text())["weight_map"])
-    if named != found:
-        absent, extra = sorted(named - found)[:3], sorted(found - named)[:3]
-        raise UserError(
-            f"{index} and its files disagree: not there {absent}, not named {extra}", "the checkpoint is incomplete"
+        planned = plan(params, inputs)
+        done = convert.run(
+            planned,
+            out.path,
+            progress=lambda done, total: out.progress(done, total, "byte"),
+            stop=out.stop_requested,
         )
+        for note in done.notes:
+            sys.stderr.write(f"note: {note}\n")
+        out.metric(0, tensors=done.tensors, parameters=done.parameters, weight_bytes=done.weight_bytes)
+
+    def published(self, params: ConvertParams, home: Path) -> None:
+        from holdfast.checkpoints import placing
+
+        if params.out and not placing.is_placed(home, Path(params.out)):
+            placing.place(home, Path(params.out))
 
 
-def _write_index(target: Path, weight_map: Mapping[str, str]) -> None:
-    total = sum((target / shard).stat().st_size for shard in set(weight_map.values()))
-    content = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    files.write_durably(target / INDEX, json.dumps(content, indent=2).encode())
+def plan(params: ConvertParams, inputs: Mapping[str, Path]) -> Plan:
+    """What a conversion with these params and inputs writes; only the inputs are read, and nothing beside them.
 
+    Raises:
+        UserError: the checkpoint is damaged, or not of that model.
+    """
+    from holdfast.checkpoints import plan as plans
+    from holdfast.checkpoints.selection import Options
 
-def _write_config(source: Path, target: Path, dtype: str) -> None:
-    config: dict[str, Any] = json.loads((source / CONFIG).read_text())
-    if dtype != "auto":
-        config.pop("torch_dtype", None)
-        config["dtype"] = dtype
-    files.write_durably(target / CONFIG, json.dumps(config, indent=2, sort_keys=True).encode() + b"\n")
-
-
-def _carry_over(source: Path, target: Path) -> None:
-    for pattern in CARRIED:
-        for path in sorted(source.glob(pattern)):
-            if path.is_file() and path.suffix != ".safetensors":
-                shutil.copyfile(path, target / path.name)
+    model = inputs.get("base") or inputs.get("model")
+    tokenizer = inputs.get("tokenizer")
+    options = Options(
+        dtype=params.dtype,
+        model=str(model) if model else None,
+        tokenizer=str(tokenizer) if tokenizer else None,
+        overrides=params.config,
+        chat_template=params.chat_template or None,
+        adapter=params.adapter,
+        reads_run=False,
+    )
+    planned = plans.plan(inputs["checkpoint"], options)
+    if not planned.tensors:
+        raise UserError(f"{inputs['checkpoint']} holds no tensor of a model", "give another checkpoint")
+    return planned

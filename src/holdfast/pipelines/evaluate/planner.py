@@ -96,7 +96,12 @@ class _Planning:
             keys = points.label_keys(sweep, self._by_hand(), key_of)
         cells = points.plan(sweep, keys, self._cell)
         return Evaluations(
-            self.name, cells, self.conversion, tuple(self.adopted.values()), tuple(dict.fromkeys(self.notes)), bool(sweep)
+            self.name,
+            cells,
+            self.conversion,
+            tuple(self.adopted.values()),
+            tuple(dict.fromkeys(self.notes)),
+            bool(sweep),
         )
 
     def _by_hand(self) -> set[str]:
@@ -168,7 +173,7 @@ class _Planning:
             self.notes.append(f"this machine is one node, {nodes} are asked for: running on 1")
         return 1, min(1, len(slots.devices())) if gpus is None else gpus
 
-    def _spread(self, found: Settings, engine: str, gpus: int) -> Mapping[str, Any]:
+    def _spread(self, found: Settings, engine: str, gpus: int) -> dict[str, Any]:
         """Copies of the model on a node: as many as its GPUs hold.
 
         Raises:

@@ -67,7 +67,9 @@ def _again(found: Evaluations, store: Store, request: Request, *, rerun: bool, r
     forced = {record.key} if record and request.force_conversion else set[str]()
     take = (REBUILT if rebuild else frozenset[State]()) | ({State.COMPLETE} if rerun else set[State]())
     cells = {cell.record.key for cell in found.cells.each}
-    chosen = {each.record.key for each in standings(found.plan, store) if each.state in take and each.record.key in cells}
+    chosen = {
+        each.record.key for each in standings(found.plan, store) if each.state in take and each.record.key in cells
+    }
     return frozenset(forced | chosen)
 
 
