@@ -165,8 +165,8 @@ def test_a_broken_engine_is_an_error_and_not_a_bad_model(
 
 def test_an_engine_that_is_gone_is_an_error(tmp_path: Path, engine: Engine) -> None:
     out = make_output(tmp_path, environ={"HOLDFAST_SERVICE_ENGINE": "http://127.0.0.1:9"}, digests=DIGESTS)
-    params = KIND.parse({**PARAMS, "settings": {"count": 2}, "repeats": 1})
-    with pytest.raises(HoldfastError, match="2 of 2 responses failed, the first: connection"):
+    params = KIND.parse({**PARAMS, "settings": {"count": 2}, "repeats": 1, "patience": 0.5})
+    with pytest.raises(HoldfastError, match="2 of 2 responses failed, the first: engine_down"):
         KIND.run(params, {"model": tmp_path}, out)
 
 

@@ -1,96 +1,91 @@
-"""Prompts to completions over the OpenAI-compatible `/v1/completions`, with only the fields that every engine
-accepts.
-"""
+"""What is asked of an engine and what comes back: how tokens are drawn, a completion, or a typed failure."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import aiohttp
-
-BUSY = (408, 425, 429)
-"""Refusals that another try may not meet."""
+from enum import StrEnum
+from typing import Any
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are drawn; temperature 0 is greedy."""
+    """How tokens are drawn; temperature 0 is greedy. A `top_k` of None, 0 or -1 keeps all tokens.
+
+    `stop` are texts at which a response ends (they are not part of it), `stop_token_ids` tokens beside the model's own.
+    """
 
     temperature: float
     top_p: float
     max_tokens: int
+    top_k: int | None = None
+    min_p: float | None = None
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+
+    def given(self) -> dict[str, Any]:
+        """The fields that say something: what is off is left out, so that it never changes a key or a request."""
+        always = {"temperature": self.temperature, "top_p": self.top_p, "max_tokens": self.max_tokens}
+        return always | self.optional()
+
+    def optional(self) -> dict[str, Any]:
+        """Those of `given` that not every engine has."""
+        found: dict[str, Any] = {}
+        if self.top_k is not None and self.top_k > 0:
+            found["top_k"] = self.top_k
+        if self.min_p:
+            found["min_p"] = self.min_p
+        if self.stop:
+            found["stop"] = list(self.stop)
+        if self.stop_token_ids:
+            found["stop_token_ids"] = list(self.stop_token_ids)
+        return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Completion:
-    """The text, without the prompt and without special tokens. `finish` is `stop` or `length`."""
+    """The text, without the prompt and without special tokens. `finish` is `stop`, `length` or the engine's own word;
+    `usage` counts tokens; `message` is what a chat answered, whole.
+    """
 
     text: str
     finish: str
-    usage: dict[str, int] = field(default_factory=dict)
+    usage: Mapping[str, int] = field(default_factory=dict)
+    message: Mapping[str, Any] | None = None
+
+
+class Failure(StrEnum):
+    """Why there is no completion, or no reward for one. These words stand in rows: they never change."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    RATE_LIMITED = "rate_limited"
+    SERVER = "server"
+    REFUSED = "refused"
+    UNAUTHORIZED = "unauthorized"
+    CONTEXT_LENGTH = "context_length"
+    MALFORMED = "malformed"
+    TOO_LARGE = "too_large"
+    ENGINE_DOWN = "engine_down"
+    STALLED = "stalled"
+    SCORER_TIMEOUT = "scorer_timeout"
+    SCORER_ERROR = "scorer_error"
+
+
+PASSING = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.SERVER, Failure.RATE_LIMITED, Failure.MALFORMED})
+"""Failures that another try may not meet."""
+DOWN = frozenset({Failure.CONNECTION, Failure.SERVER})
+"""Failures that make one ask whether the engine is there at all."""
 
 
 class EngineError(Exception):
-    """No completion: `kind` is one of timeout, connection, refused, server, malformed."""
+    """No completion. `retry_after` is how long the engine asked to be left alone, in seconds."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: Failure, message: str, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.retry_after = retry_after
 
     @property
     def worth_another_try(self) -> bool:
-        return self.kind in ("timeout", "connection", "server")
-
-
-class CompletionsClient:
-    """Asks one engine. Use it within the event loop that made `session`; `extra` are fields that this engine needs."""
-
-    def __init__(
-        self,
-        session: aiohttp.ClientSession,
-        url: str,
-        model: str,
-        sampling: Sampling,
-        extra: Mapping[str, Any],
-    ) -> None:
-        self._session = session
-        self._url = f"{url}/v1/completions"
-        self._fields = {
-            "model": model,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
-            **extra,
-        }
-
-    async def complete(self, prompt: str, seed: int | None = None) -> Completion:
-        """One completion. What a `seed` means is the engine's own affair.
-
-        Raises:
-            EngineError: what went wrong, and whether another try could help.
-        """
-        import aiohttp
-
-        body = {**self._fields, "prompt": prompt} | ({} if seed is None else {"seed": seed})
-        try:
-            async with self._session.post(self._url, json=body) as response:
-                text = await response.text()
-        except aiohttp.ClientError as error:
-            raise EngineError("connection", str(error) or type(error).__name__) from error
-        if response.status != 200:
-            is_refusal = 400 <= response.status < 500 and response.status not in BUSY
-            raise EngineError("refused" if is_refusal else "server", f"{response.status}: {text[:300]}")
-        return _parse(text)
-
-
-def _parse(text: str) -> Completion:
-    try:
-        content = json.loads(text)
-        choice = content["choices"][0]
-        return Completion(str(choice["text"]), choice["finish_reason"], dict(content.get("usage") or {}))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise EngineError("malformed", f"not a completion ({error!r}): {text[:200]}") from error
+        return self.kind in PASSING

@@ -26,6 +26,7 @@ from typing import Any
 
 from holdfast.core.errors import UserError
 from holdfast.core.service import Service
+from holdfast.engines import Capabilities, Engine
 from holdfast.engines.completions import Sampling
 
 TINY = 100_000_000
@@ -34,27 +35,47 @@ PAGE = 32
 """Tokens in one block of the cache."""
 
 
-def transformers_serve(model: Path, tokens: int = 8192) -> Service:
-    """The service that serves the model directory `model`, and nothing else.
+class TransformersServe(Engine):
+    """One server with continuous batching. It has no min_p, and texts to stop at are cut by the client."""
 
-    `tokens` is the most that all requests in flight can hold together, prompts and responses.
+    name = "transformers"
+    capabilities = Capabilities(frozenset({"top_k", "seed", "stop_token_ids"}), seeds="server", metrics=None)
+    options = frozenset({"engine_timeout", "dtype", "engine_arguments"})
 
-    Raises:
-        UserError: this server would not find a directory of that name.
-    """
-    if "@" in str(model):
-        raise UserError(f"transformers serve cannot read {model}: it takes what follows @ for a revision", "rename it")
-    program = (sys.executable, "-m", "holdfast.engines.transformers_serve", str(model))
-    return Service("engine", (*program, "--port", "{port}", "--tokens", str(tokens)), env={"HF_HUB_OFFLINE": "1"})
+    def service(self, model: Path, tokens: int) -> Service:
+        """The service that serves the model directory `model`, and nothing else.
+
+        Raises:
+            UserError: this server would not find a directory of that name.
+        """
+        if "@" in str(model):
+            says = f"transformers serve cannot read {model}: it takes what follows @ for a revision"
+            raise UserError(says, "rename it")
+        program = (sys.executable, "-m", "holdfast.engines.transformers_serve", str(model))
+        dtype = ("--dtype", self.serving.dtype) if self.serving.dtype else ()
+        command = (*program, "--port", "{port}", "--tokens", str(tokens), *dtype, *self.serving.engine_arguments)
+        return Service("engine", command, env={"HF_HUB_OFFLINE": "1"}, timeout=self.serving.engine_timeout)
+
+    def served_name(self, model: Path) -> str:
+        return str(model)
+
+    def request_fields(self, model: Path, sampling: Sampling) -> dict[str, Any]:
+        """A whole generation config: with continuous batching nothing less is heard."""
+        asked = super().request_fields(model, sampling)
+        top_k = asked.pop("top_k", 0)
+        more_ends = asked.pop("stop_token_ids", [])
+        drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": top_k}
+        greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
+        chosen = drawn if sampling.temperature > 0 else greedy
+        config = {**_ends(model), **_read(model / "generation_config.json"), **chosen}
+        if more_ends:
+            config["eos_token_id"] = _joined(config.get("eos_token_id"), more_ends)
+        return {**asked, "generation_config": json.dumps({**config, "max_new_tokens": sampling.max_tokens})}
 
 
-def request_fields(model: Path, sampling: Sampling) -> dict[str, Any]:
-    """What a request needs beside the standard fields."""
-    drawn = {"do_sample": True, "temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0}
-    greedy = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-    chosen = drawn if sampling.temperature > 0 else greedy
-    config = {**_ends(model), **_read(model / "generation_config.json"), **chosen}
-    return {"generation_config": json.dumps({**config, "max_new_tokens": sampling.max_tokens})}
+def _joined(ends: int | list[int] | None, more: list[int]) -> list[int]:
+    known = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    return [*known, *(each for each in more if each not in known)]
 
 
 def _ends(model: Path) -> dict[str, Any]:
@@ -70,7 +91,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Become the server."""
-    options = _parse(arguments)
+    options, rest = _parse(arguments)
     if _weigh(options.model) < TINY:
         os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -81,16 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A GPU's memory is for this server alone, and its default share of it is right.
     cache = [] if torch.cuda.is_available() else ["--cb-block-size", str(PAGE), "--cb-num-blocks", str(blocks)]
     listen = ["--host", "127.0.0.1", "--port", options.port, "--log-level", "warning"]
-    sys.argv = ["transformers", "serve", str(options.model), "--continuous-batching", *listen, *cache]
+    sys.argv = ["transformers", "serve", str(options.model), "--continuous-batching", *listen, *cache, *rest]
     transformers()
 
 
-def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[str]]:
+    """Our options, and what is the server's own."""
+    parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", type=Path, help="a Hugging Face model directory")
     parser.add_argument("--port", required=True)
     parser.add_argument("--tokens", type=int, required=True, help="that all requests in flight can hold together")
-    return parser.parse_args(arguments)
+    return parser.parse_known_args(arguments)
 
 
 def _weigh(model: Path) -> int:

@@ -1,1 +1,7 @@
-"""Collects responses: what is owed, by (prompt id, repeat), and the loop that asks for it."""
+"""Collects responses: what is owed, by (prompt id, repeat), and the loop that asks for it.
+
+collection    the rows of one identity, in parts; `row_index` reads them, `writer` makes them durable in groups
+collect       the loop: bounded admission, stop and drain, failures as rows; knows nothing of what a rollout is
+calls         one call to the engine, with deadline, tries, and the `breaker` that waits for an engine that is gone
+single_turn   what a rollout is for an evaluation: one prompt, one response, one grade
+"""

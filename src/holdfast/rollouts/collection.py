@@ -2,26 +2,27 @@
 
 Each attempt appends to a part of its own, `parts/<attempt>-<token>.jsonl`, and readers take the union. Repeats and
 the list of prompts are not part of a collection's identity, so that more of either owes only the difference. A torn
-last line, of a writer that was killed, is owed again; nobody ever writes behind it.
+last line, of a writer that was killed, is owed again; nobody ever writes behind it, and nothing is ever taken away.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from holdfast.core import files
 from holdfast.core.stage import canonical
+
+if TYPE_CHECKING:
+    from holdfast.rollouts.row_index import Index
+    from holdfast.rollouts.writer import Acknowledge, Writer
 
 SCHEMA = 1
 Row = dict[str, Any]
-"""`prompt, response, reward, success, num_steps, schema, id, repeat, seed, usage, timing, attempt`; a failure has
-`error` instead of a reward, and stays owed."""
+"""`prompt, response, reward, success, num_steps, schema, id, repeat, seed, usage, timing, attempt, tries, finish,
+answer`; a failure has `error: {type, message}` instead of a reward, and stays owed. Where only the grade is missing, it
+has the response, too."""
 
 
 class Sample(NamedTuple):
@@ -31,15 +32,19 @@ class Sample(NamedTuple):
     repeat: int
 
 
-def row_key(*, environment: str, version: int, model: str, sampling: Mapping[str, Any], template: str) -> str:
-    """Names a collection; `model` is the digest of the model's contents."""
-    identity = {
-        "environment": environment,
-        "version": version,
-        "model": model,
-        "sampling": dict(sampling),
-        "template": template,
-    }
+class Owed(NamedTuple):
+    """A sample without a reward. `has_response`: it needs only to be graded. `failures`: how often it failed before."""
+
+    sample: Sample
+    has_response: bool = False
+    failures: int = 0
+
+
+def row_key(*, model: str, sampling: Mapping[str, Any], template: str, **source: Any) -> str:
+    """Names a collection; `model` is the digest of the model's contents, `source` what the prompts and the rewards are
+    (`environment` and `version`, and what else an environment's identity says).
+    """
+    identity = {**source, "model": model, "sampling": dict(sampling), "template": template}
     return hashlib.sha256(canonical(identity)).hexdigest()
 
 
@@ -49,67 +54,43 @@ class Collection:
     def __init__(self, parts: Path, attempt: int, token: str) -> None:
         self.parts = parts
         self._own = parts / f"{attempt:03d}-{token}.jsonl"
-        self._fd: int | None = None
-        self._synced = time.monotonic()
+        self._writer: Writer | None = None
 
-    def rows(self) -> dict[Sample, Row]:
-        """Every response that was recorded, failures excepted. Where two attempts recorded the same, the first one
-        counts.
+    def index(self, ids: Sequence[str], repeats: int) -> Index:
+        """What of `repeats` responses to each prompt is there, now.
+
+        Raises:
+            UserError: two prompts have the same id.
         """
-        found: dict[Sample, Row] = {}
-        for row in sorted(self._whole_rows(), key=lambda row: row["timing"]["finished"]):
-            if "error" not in row:
-                found.setdefault(Sample(row["id"], row["repeat"]), row)
-        return found
+        from holdfast.rollouts.row_index import Index
 
-    def _whole_rows(self) -> Iterable[Row]:
-        for part in sorted(self.parts.glob("*.jsonl")):
-            with open(part, "rb") as lines:
-                for line in lines:
-                    row = _parse(line)
-                    if row is not None:
-                        yield row
+        return Index(self.parts, ids, repeats)
 
     def owed(self, ids: Sequence[str], repeats: int) -> list[Sample]:
-        """What of `repeats` responses to each prompt is not recorded, repeat by repeat, so that all prompts are begun
-        early.
-        """
-        there = self.rows()
-        wanted = (Sample(each, repeat) for repeat in range(repeats) for each in ids)
-        return [sample for sample in wanted if sample not in there]
+        """What of them is not."""
+        return [each.sample for each in self.index(ids, repeats).owed()]
 
-    def append(self, row: Row, sync_every: float = 1.0) -> None:
-        """Record a row. It is written at once, so it survives the process, and synced once a second, so it survives
-        the host.
-        """
-        if self._fd is None:
-            self._fd = os.open(self._own, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-            files.fsync_path(self.parts)
-        files.write_all(self._fd, json.dumps({"schema": SCHEMA, **row}, ensure_ascii=False).encode() + b"\n")
-        if time.monotonic() - self._synced >= sync_every:
-            self._sync()
+    def writer(self, acknowledge: Acknowledge | None = None) -> Writer:
+        """The writer of this attempt's part; close it."""
+        from holdfast.rollouts.writer import Writer
 
-    def _sync(self) -> None:
-        if self._fd is not None:
-            os.fsync(self._fd)
-        self._synced = time.monotonic()
+        return Writer(self._own, acknowledge)
+
+    def append(self, row: Row) -> None:
+        """Record one row, durable when this returns. For many rows take a `writer`."""
+        self._writer = self._writer or self.writer()
+        self._writer.put(encode(row))
+        self._writer.flush()
 
     def close(self) -> None:
-        """Sync and close this attempt's part."""
-        if self._fd is not None:
-            self._sync()
-            os.close(self._fd)
-            self._fd = None
+        """Close what `append` writes to."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
 
-def _parse(line: bytes) -> Row | None:
-    """A row, or None for a torn or foreign line and for one that a later version wrote."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return None
-    if not isinstance(row, dict) or row.get("schema") != SCHEMA or not {"id", "repeat", "timing"} <= row.keys():
-        return None
-    return row if "finished" in row["timing"] and ("reward" in row or "error" in row) else None
+def encode(row: Row) -> bytes:
+    """The line of a row, without its end."""
+    from holdfast.rollouts.row_index import encode as encode_json
+
+    return encode_json({"schema": SCHEMA, **row})

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -19,21 +21,28 @@ from holdfast.core import files, kind
 from holdfast.core.errors import HoldfastError, Stopped
 from holdfast.core.kind import Kind
 from holdfast.core.service import Service
+from holdfast.engines.serving import Serving
 from holdfast.environments import with_version
-from holdfast.rollouts.collection import Collection, Row, Sample, row_key
+from holdfast.rollouts.collection import Collection, Sample, row_key
 
 if TYPE_CHECKING:
     from holdfast.core.output import Output
-    from holdfast.engines.completions import Completion, Sampling
-    from holdfast.environments import Environment
-    from holdfast.rollouts.collect import Answer
+    from holdfast.core.stage import Ref
+    from holdfast.engines import Engine
+    from holdfast.engines.completions import Sampling
+    from holdfast.environments import Environment, Grade
+    from holdfast.rollouts.calls import Limits
+    from holdfast.rollouts.counts import Counts
+    from holdfast.rollouts.row_index import Index
 
 TEMPLATE = "as it is"
 """The prompt template; part of a collection's identity. Templates come with the data sets that need them."""
+SAY_EVERY = 10.0
+"""Seconds between two lines in the log that say how far it is."""
 
 
-class EvaluateParams(kind.Params):
-    """What is asked, how often, and how tokens are drawn."""
+class EvaluateParams(Serving):
+    """What is asked, how often, how tokens are drawn, and by which engine."""
 
     environment: str
     settings: dict[str, Any] = Field(default_factory=dict)
@@ -44,11 +53,26 @@ class EvaluateParams(kind.Params):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int | None = Field(None, ge=1)
     """None takes the environment's own limit."""
-    engine: Literal["transformers"] = "transformers"
+    engine: str = "transformers"
+    """By name, see `holdfast.engines`, or `package.module:Class`."""
     environment_version: int = kind.added(1, as_before=1)
     """Filled in from the environment: what a reward means is part of what was done."""
     step: int | None = None
     """The checkpoint's optimizer step, for the metrics."""
+    top_k: int | None = kind.added(None, as_before=None, ge=-1)
+    """None, 0 and -1 keep all tokens."""
+    min_p: float | None = kind.added(None, as_before=None, ge=0, le=1)
+    stop: tuple[str, ...] = kind.added((), as_before=[])
+    stop_token_ids: tuple[int, ...] = kind.added((), as_before=[])
+    in_flight: int = kind.placed(32, ge=1)
+    """Requests at a time."""
+    deadline: float = kind.placed(600.0, gt=0)
+    """Seconds for one request."""
+    tries: int = kind.placed(3, ge=1)
+    patience: float = kind.placed(600.0, gt=0)
+    """Seconds to wait for an engine that is gone, or only says 429."""
+    stall: float = kind.placed(900.0, gt=0)
+    """Seconds without any answer after which an engine counts as hung."""
 
 
 class Evaluate(Kind):
@@ -65,12 +89,15 @@ class Evaluate(Kind):
     def home(self, name: str) -> str:
         return f"evals/{name}"
 
+    def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
+        _engine(self.parse(params))
+
     def services(self, params: EvaluateParams, inputs: Mapping[str, Path]) -> list[Service]:
-        from holdfast.engines.transformers_serve import transformers_serve
         from holdfast.environments import load_environment
 
         environment = load_environment(params.environment, params.settings)
-        return [transformers_serve(inputs["model"], _most_tokens(params, environment))]
+        service = _engine(params).service(inputs["model"], _most_tokens(params, environment))
+        return [service] if service else []
 
     def run(self, params: EvaluateParams, inputs: Mapping[str, Path], out: Output) -> None:
         from holdfast.environments import load_environment
@@ -81,140 +108,176 @@ class Evaluate(Kind):
             environment=params.environment,
             version=environment.version,
             model=out.input_digests["model"],
-            sampling={"engine": params.engine, **vars(sampling)},
+            sampling={"engine": params.engine, **sampling.given(), **params.identity()},
             template=TEMPLATE,
         )
         collection = Collection(out.parts(key), out.attempt, out.token)
-        try:
-            asyncio.run(_collect(params, environment, sampling, inputs["model"], collection, out))
-        finally:
-            collection.close()
-        _write(params, environment, collection.rows(), out)
+        ids = [prompt.id for prompt in environment.prompts()]
+        before = collection.index(ids, params.repeats)
+        if before.done < before.wanted:
+            asyncio.run(_Collecting(params, environment, sampling, key, inputs["model"], out).run(collection, before))
+        before.close()
+        _write(params, environment, collection.index(ids, params.repeats), out)
+
+
+def _engine(params: EvaluateParams) -> Engine:
+    from holdfast.engines import load_engine
+
+    return load_engine(params.engine, params)
 
 
 def _sampling(params: EvaluateParams, environment: Environment) -> Sampling:
     from holdfast.engines.completions import Sampling
 
-    return Sampling(params.temperature, params.top_p, params.max_tokens or environment.max_tokens)
+    most = params.max_tokens or environment.max_tokens
+    drawn = (params.temperature, params.top_p, most, params.top_k, params.min_p)
+    return Sampling(*drawn, params.stop, params.stop_token_ids)
 
 
 def _most_tokens(params: EvaluateParams, environment: Environment) -> int:
     """What all requests in flight hold at most, counted in characters: no token is shorter than one."""
-    from holdfast.rollouts.collect import Limits
-
     longest = max(len(prompt.text) for prompt in environment.prompts())
-    return max(8192, Limits.in_flight * (longest + _sampling(params, environment).max_tokens))
+    return max(8192, params.in_flight * (longest + _sampling(params, environment).max_tokens))
 
 
-class _Progress:
-    """Records answers as they come, and counts them."""
+def _limits(params: EvaluateParams) -> Limits:
+    from holdfast.rollouts.calls import Limits
 
-    def __init__(self, environment: Environment, collection: Collection, total: int, done: int, out: Output) -> None:
+    return Limits(
+        in_flight=params.in_flight,
+        deadline=params.deadline,
+        tries=params.tries,
+        patience=params.patience,
+        stall=params.stall,
+    )
+
+
+class _Collecting:
+    """One attempt to have everything that is owed."""
+
+    def __init__(
+        self,
+        params: EvaluateParams,
+        environment: Environment,
+        sampling: Sampling,
+        key: str,
+        model: Path,
+        out: Output,
+    ) -> None:
+        self.params = params
         self.environment = environment
-        self.collection = collection
-        self.prompts = {prompt.id: prompt.text for prompt in environment.prompts()}
-        self.total = total
-        self.done = done
-        self.failures: list[Row] = []
+        self.sampling = sampling
+        self.key = key
+        self.model = model
         self.out = out
+        self.engine = _engine(params)
+        self._say_next = time.monotonic() + SAY_EVERY
 
-    def record(self, answer: Answer) -> None:
-        """Append the row of an answer; a failure is a row, too, and its sample stays owed."""
-        if answer.completion is None:
-            row = answer.failure()
-            self.failures.append(row)
-        else:
-            row = _row(answer, self.prompts[answer.sample.id], self.environment)
-            self.done += 1
-        self.collection.append({**row, "attempt": self.out.attempt})
-        self.out.progress(self.done, self.total, "response")
+    async def run(self, collection: Collection, index: Index) -> None:
+        """Ask for what is owed until nothing is.
 
-    def check(self) -> None:
-        """
         Raises:
             Stopped: the word to stop came.
             HoldfastError: some responses could not be had; the others are recorded.
         """
-        if self.failures:
-            first = self.failures[0]["error"]
-            says = f"{len(self.failures)} of {self.total} responses failed, the first: "
-            raise HoldfastError(f"{says}{first['type']}: {first['message']}")
-        if self.done < self.total:
-            raise Stopped(f"stopped at response {self.done} of {self.total}")
+        from holdfast.engines.client import connect
+        from holdfast.engines.url import judge
+        from holdfast.rollouts.breaker import Breaker
+        from holdfast.rollouts.calls import Calls
+        from holdfast.rollouts.collect import collect
+        from holdfast.rollouts.counts import Counts
+        from holdfast.rollouts.single_turn import SingleTurn
+
+        counts, limits = Counts(index.wanted, index.done), _limits(self.params)
+        prompts = {prompt.id: prompt for prompt in self.environment.prompts()}
+        more: dict[str, Any] = {"attempt": self.out.attempt}
+        self._report(counts)
+        is_ours = self.params.url is None
+        where = self.out.endpoint("engine") if is_ours else str(self.params.url)
+        async with connect(self.engine, self.model, self.sampling, where) as (client, served):
+            if not is_ours:
+                more["model"] = await asyncio.to_thread(judge, where, served, self.model)
+            breaker = Breaker(client.is_healthy, limits.patience, sys.stderr.write)
+            calls = Calls(limits, breaker)
+            work = SingleTurn(client, calls, prompts, self._grade, self._seeds(), index.response)
+            try:
+                trouble = await collect(
+                    index.owed(),
+                    work,
+                    collection,
+                    counts,
+                    limits=limits,
+                    trouble=lambda: calls.trouble,
+                    should_stop=self.out.stop_requested,
+                    report=self._report,
+                    more=more,
+                )
+            finally:
+                await breaker.close()
+        _check(counts, str(trouble or ""))
+
+    async def _grade(self, prompt_id: str, response: str) -> Grade:
+        return self.environment.grade(prompt_id, response)
+
+    def _seeds(self) -> Callable[[Sample], int | None]:
+        """Of each response, where the engine keeps to it. One that seeds the whole server gets a seed with the first
+        request of an attempt, so that no attempt repeats what an earlier one drew.
+        """
+        from holdfast.rollouts.single_turn import derive_seed
+
+        if self.engine.capabilities.seeds == "request":
+            return lambda sample: derive_seed(self.key, sample)
+        first = [int(self.out.token, 16) % 2**31]
+        return lambda sample: first.pop() if first else None
+
+    def _report(self, counts: Counts) -> None:
+        self.out.progress(counts.done, counts.wanted, "response")
+        if time.monotonic() >= self._say_next:
+            self._say_next = time.monotonic() + SAY_EVERY
+            sys.stderr.write(counts.line() + "\n")
 
 
-async def _collect(
-    params: EvaluateParams,
-    environment: Environment,
-    sampling: Sampling,
-    model: Path,
-    collection: Collection,
-    out: Output,
-) -> None:
-    """Ask for what is owed until nothing is; raises as `_Progress.check` does."""
-    import aiohttp
-
-    from holdfast.engines.completions import CompletionsClient
-    from holdfast.engines.transformers_serve import request_fields
-    from holdfast.rollouts.collect import collect
-
-    ids = [prompt.id for prompt in environment.prompts()]
-    owed = collection.owed(ids, params.repeats)
-    total = len(ids) * params.repeats
-    progress = _Progress(environment, collection, total, total - len(owed), out)
-    out.progress(progress.done, total, "response")
-    # The first request of an attempt seeds the server, so that no attempt repeats what an earlier one drew.
-    seeds = {owed[0]: int(out.token, 16) % 2**31} if owed else {}
-    connector = aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=None)) as session:
-        url = out.endpoint("engine")
-        client = CompletionsClient(session, url, str(model), sampling, request_fields(model, sampling))
-
-        async def ask(sample: Sample) -> Completion:
-            return await client.complete(progress.prompts[sample.id], seeds.get(sample))
-
-        await collect(owed, ask, progress.record, out.stop_requested)
-    progress.check()
+def _check(counts: Counts, trouble: str) -> None:
+    """
+    Raises:
+        Stopped: the word to stop came.
+        HoldfastError: some responses could not be had.
+    """
+    failed = sum(counts.failed.values())
+    if failed:
+        gave_up = f"; given up: {trouble}" if trouble else ""
+        says = f"{failed} of {counts.wanted} responses failed, the first: {counts.first_failure}"
+        raise HoldfastError(says + gave_up)
+    if trouble:
+        raise HoldfastError(f"given up at response {counts.done} of {counts.wanted}: {trouble}")
+    if counts.done < counts.wanted:
+        raise Stopped(f"stopped at response {counts.done} of {counts.wanted}")
 
 
-def _row(answer: Answer, prompt: str, environment: Environment) -> Row:
-    assert answer.completion is not None
-    reward = environment.reward(answer.sample.id, answer.completion.text)
-    return {
-        "prompt": prompt,
-        "response": answer.completion.text,
-        "reward": reward,
-        "success": reward >= 1.0,
-        "num_steps": 1,
-        "id": answer.sample.id,
-        "repeat": answer.sample.repeat,
-        "seed": None,
-        "usage": answer.completion.usage,
-        "timing": answer.timing,
-    }
-
-
-def _write(params: EvaluateParams, environment: Environment, rows: Mapping[Sample, Row], out: Output) -> None:
+def _write(params: EvaluateParams, environment: Environment, index: Index, out: Output) -> None:
     """`rows.jsonl` in the order of the prompts, `metrics.json`, and a line of `metrics.jsonl`."""
     from holdfast.evaluation.statistics import accuracy
 
-    ids = [prompt.id for prompt in environment.prompts()]
-    chosen = [rows[Sample(each, repeat)] for each in ids for repeat in range(params.repeats)]
+    rewards: dict[str, list[float]] = {}
+    standings = set()
     with open(out.path / "rows.jsonl", "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in chosen)
-    estimate = accuracy(
-        {each: [rows[Sample(each, repeat)]["reward"] for repeat in range(params.repeats)] for each in ids}
-    )
+        for row in index.rows():
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            rewards.setdefault(row["id"], []).append(row["reward"])
+            standings.add(row.get("model", "started for this"))
+    index.close()
+    estimate = accuracy(rewards)
     step = params.step or 0
     out.metric(step, accuracy=estimate.value)
     metric = {"name": "accuracy", "value": estimate.value, "low": estimate.low, "high": estimate.high}
     content = {
         "step": step,
-        "metrics": [{**metric, "k": params.repeats, "n_prompts": len(ids)}],
-        "coverage": {"wanted": len(ids) * params.repeats, "recorded": len(chosen)},
+        "metrics": [{**metric, "k": params.repeats, "n_prompts": len(rewards)}],
+        "coverage": {"wanted": index.wanted, "recorded": index.done},
         "identity": {
             "environment": params.environment,
             "version": environment.version,
+            "standing": sorted(standings),
             **params.model_dump(mode="json"),
         },
     }

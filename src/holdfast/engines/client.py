@@ -1,0 +1,258 @@
+"""Asks one engine over HTTP, with bodies as small as the engine allows, and says in typed words what went wrong.
+
+One aiohttp session, no limit of its own on connections (the collection loop has the gate), msgspec for JSON: measured
+at 1,024 requests in flight in `bench/results/evaluate.md`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from holdfast.core.errors import ConfigError
+from holdfast.engines import Capabilities, Engine
+from holdfast.engines.completions import Completion, EngineError, Failure, Sampling
+from holdfast.engines.url import Served, find_served
+
+if TYPE_CHECKING:
+    import aiohttp
+
+LARGEST = 64 * 2**20
+"""Bytes of an answer that are read at most."""
+HEALTH_TIMEOUT = 10.0
+HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
+NEUTRAL = {"temperature": 1.0, "top_p": 1.0}
+"""Values that say what a server does when nothing is said."""
+FIXED = frozenset({"model", "prompt", "messages", "max_tokens", "max_completion_tokens"})
+
+_UNKNOWN = re.compile(r"(?i)unknown|unrecogni[sz]ed|unexpected|unsupported|extra_forbidden|not permitted|not supported")
+_QUOTED = re.compile(r"['\"`](\w+)['\"`]")
+_CONTEXT = re.compile(r"(?i)context[ _]?(length|window)|max_model_len|maximum model length|prompt is too long")
+_ENDED_BY_ENGINE = frozenset({"abort", "error"})
+
+
+class Client:
+    """One engine and one way of drawing tokens. Use it within the event loop that made `session`.
+
+    `fields` go into every request (`Engine.request_fields`). `say` is told once of each field that had to be dropped.
+    """
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        model: str,
+        fields: Mapping[str, Any],
+        capabilities: Capabilities,
+        *,
+        key: str = "",
+        stop: Sequence[str] = (),
+        say: Callable[[str], object] = sys.stderr.write,
+    ) -> None:
+        from holdfast.engines import answers
+
+        self._read = answers.read
+        self._encode = answers.encode
+        self._session = session
+        self._url = url
+        self._fields = {"model": model, **fields}
+        self._capabilities = capabilities
+        self._key = key
+        self._headers = _headers(key)
+        self._stop = tuple(stop)
+        self._say = say
+        self._dropped: set[str] = set()
+
+    @property
+    def sends_seeds(self) -> bool:
+        """Whether a request's seed reaches the engine."""
+        return "seed" in self._capabilities.fields and "seed" not in self._dropped
+
+    async def complete(self, text: str, seed: int | None = None) -> Completion:
+        """Continue a text.
+
+        Raises:
+            EngineError: what went wrong, and whether another try could help.
+        """
+        return await self._ask(self._capabilities.completions, {"prompt": text}, seed)
+
+    async def chat(
+        self, messages: Sequence[Mapping[str, Any]], seed: int | None = None, more: Mapping[str, Any] | None = None
+    ) -> Completion:
+        """Answer a chat; `more` are fields for this request alone (tools, for example).
+
+        Raises:
+            EngineError: what went wrong, and whether another try could help.
+        """
+        return await self._ask(self._capabilities.chat, {"messages": messages, **(more or {})}, seed)
+
+    async def is_healthy(self) -> bool:
+        """Whether the engine can be used: its health path answers, with anything below 500."""
+        import aiohttp
+
+        url, timeout = self._url + self._capabilities.health, aiohttp.ClientTimeout(total=HEALTH_TIMEOUT)
+        try:
+            async with self._session.get(url, headers=self._headers, timeout=timeout) as response:
+                return response.status < 500
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return False
+
+    async def _ask(self, path: str, own: dict[str, Any], seed: int | None) -> Completion:
+        while True:
+            body = {**self._fields, **own}
+            if seed is not None and self.sends_seeds:
+                body["seed"] = seed
+            status, content, retry_after = await self._post(path, self._encode(body))
+            if status == 200:
+                return self._cut(self._complete(content))
+            text = self._blank(content.decode("utf-8", "replace"))
+            if not (status in (400, 422) and self._adapt(body, text)):
+                raise _refusal(status, text, retry_after)
+
+    async def _post(self, path: str, body: bytes) -> tuple[int, bytes, float | None]:
+        import aiohttp
+
+        try:
+            async with self._session.post(self._url + path, data=body, headers=self._headers) as response:
+                content = await _read_bounded(response)
+                return response.status, content, _seconds(response.headers.get("Retry-After"))
+        except aiohttp.ClientResponseError as error:
+            raise EngineError(Failure.MALFORMED, f"not HTTP: {_first_line(error.message)}") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise EngineError(Failure.CONNECTION, _first_line(str(error)) or type(error).__name__) from error
+
+    def _complete(self, content: bytes) -> Completion:
+        completion = self._read(content)
+        if completion.finish in _ENDED_BY_ENGINE:
+            raise EngineError(Failure.SERVER, f"the engine ended the response itself: {completion.finish}")
+        return completion
+
+    def _cut(self, completion: Completion) -> Completion:
+        """End the text where it was asked to end, whether the engine can do so or not."""
+        ends = [at for at in (completion.text.find(each) for each in self._stop) if at >= 0]
+        if not ends:
+            return completion
+        return Completion(completion.text[: min(ends)], "stop", completion.usage, completion.message)
+
+    def _adapt(self, body: Mapping[str, Any], text: str) -> bool:
+        """Leave out what the engine says it does not know; whether asking again makes sense.
+
+        Raises:
+            EngineError: without that field responses would not be drawn as asked.
+        """
+        if not _UNKNOWN.search(text):
+            return False
+        named = set(_QUOTED.findall(text))
+        if "max_completion_tokens" in named and "max_tokens" in body:
+            if "max_tokens" in self._fields:
+                self._fields["max_completion_tokens"] = self._fields.pop("max_tokens")
+            return True
+        found = sorted(named & body.keys() - FIXED)
+        for name in found:
+            self._drop(name, body[name])
+        return bool(found)
+
+    def _drop(self, name: str, value: Any) -> None:
+        if name != "seed" and (name not in NEUTRAL or value != NEUTRAL[name]):
+            says = f"the engine does not take {name}={value!r}, and without it responses are not what was asked"
+            raise EngineError(Failure.REFUSED, says)
+        if name not in self._dropped:
+            self._dropped.add(name)
+            self._fields.pop(name, None)
+            self._say(f"the engine does not take `{name}`: requests go without it from now on\n")
+
+    def _blank(self, text: str) -> str:
+        return text.replace(self._key, "***") if self._key else text
+
+
+@contextlib.asynccontextmanager
+async def connect(
+    engine: Engine, model: Path, sampling: Sampling, url: str, say: Callable[[str], object] = sys.stderr.write
+) -> AsyncIterator[tuple[Client, Served]]:
+    """A client of `engine` at `url` (where its service answers; for an engine that was there before, its own base URL),
+    and the model that it asks for.
+
+    Raises:
+        UserError: a key that is not set; no such model where one must be found by name.
+    """
+    import aiohttp
+
+    base = base_url(engine.serving.url or url)
+    key = _key(engine.serving.api_key_variable)
+    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
+    unlimited = aiohttp.ClientTimeout(total=None)
+    async with aiohttp.ClientSession(connector=connector, timeout=unlimited, auto_decompress=False) as session:
+        name = engine.served_name(model)
+        is_ours = name is not None and engine.serving.url is None
+        served = Served(str(name), str(model)) if is_ours else await find_served(session, base, name, _headers(key))
+        fields = engine.request_fields(model, sampling)
+        client = Client(session, base, served.name, fields, engine.capabilities, key=key, stop=sampling.stop, say=say)
+        yield client, served
+
+
+def base_url(url: str) -> str:
+    """Without the `/v1` that people put there, since paths carry it."""
+    return url.rstrip("/").removesuffix("/v1").rstrip("/")
+
+
+def _key(variable: str | None) -> str:
+    if variable is None:
+        return ""
+    if not (key := os.environ.get(variable, "")):
+        raise ConfigError(f"the engine's key is to be in ${variable}, which is not set", f"export {variable}=...")
+    return key
+
+
+def _headers(key: str) -> dict[str, str]:
+    return {**HEADERS, "Authorization": f"Bearer {key}"} if key else dict(HEADERS)
+
+
+async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length <= LARGEST:
+        return await response.read()
+    chunks, size = [], 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > LARGEST:
+            break
+    if (length or size) > LARGEST:
+        response.close()
+        raise EngineError(Failure.TOO_LARGE, f"an answer of more than {LARGEST} bytes")
+    return b"".join(chunks)
+
+
+def _refusal(status: int, text: str, retry_after: float | None) -> EngineError:
+    says = f"{status}: {' '.join(text[:300].split())}"
+    if status == 429:
+        return EngineError(Failure.RATE_LIMITED, says, retry_after)
+    if status >= 500 or status in (408, 425):
+        return EngineError(Failure.SERVER, says, retry_after)
+    if status in (401, 403):
+        return EngineError(Failure.UNAUTHORIZED, says)
+    is_too_long = status in (400, 413, 422) and _CONTEXT.search(text)
+    return EngineError(Failure.CONTEXT_LENGTH if is_too_long else Failure.REFUSED, says)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """Seconds, or an HTTP date (RFC 9110, section 10.2.3)."""
+    if retry_after is None:
+        return None
+    with contextlib.suppress(ValueError):
+        return max(0.0, float(retry_after))
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    with contextlib.suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    return None
+
+
+def _first_line(text: str) -> str:
+    return (text.splitlines() or [""])[0][:300]
