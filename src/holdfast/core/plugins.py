@@ -10,11 +10,11 @@ import os
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from holdfast.core import near
 from holdfast.core.errors import ConfigError
@@ -68,6 +68,25 @@ def load_class(name: str, shipped: Mapping[str, str], base: type[Base], what: st
         hint = _others(where, "", base) or f"write `class {attribute}({base.__name__})`, as examples/best_of_n.py does"
         raise ConfigError(f"{what} `{name}` is {found!r}{at}, expected a class derived from {wanted}", hint)
     return found
+
+
+def load_function(name: str, what: str) -> Callable[..., Any]:
+    """The function `package.module:function`, looked for as classes are.
+
+    Raises:
+        ConfigError: there is none, its module cannot be imported, or it cannot be called.
+    """
+    module, _, attribute = name.partition(":")
+    look_in(os.getcwd())
+    where = _import(module, attribute, f"{what} `{name}`")
+    found = getattr(where, attribute, None)
+    if callable(found):
+        return found  # type: ignore[no-any-return]
+    close = near.name(attribute, [each for each, value in vars(where).items() if callable(value)])
+    raise ConfigError(
+        f"{what} `{name}` cannot be imported: {where.__file__ or module} has no function `{attribute}`",
+        f"did you mean `{module}:{close}`?" if close else f"write `def {attribute}(...)` there",
+    )
 
 
 def place(found: type) -> str:

@@ -1,6 +1,7 @@
 """Environments: problems with a reward. What an evaluation asks, and what a training run learns from.
 
-One ships (`addition`); yours is `package.module:Class`, derived from `Environment`, and needs no registration.
+Three ship: `addition`, `arithmetic`, and `dataset` (a hub's or your own). Yours is `package.module:Class`, derived from
+`Environment`, and needs no registration.
 """
 
 from __future__ import annotations
@@ -11,8 +12,15 @@ from typing import Any, ClassVar, NamedTuple
 
 from holdfast.core.plugins import load_class
 from holdfast.core.schema import Schema, validate
+from holdfast.verifiers import Grade
 
-SHIPPED = {"addition": "holdfast.environments.addition:Addition"}
+__all__ = ["Environment", "Grade", "Prompt", "Settings", "load_environment", "with_version"]
+
+SHIPPED = {
+    "addition": "holdfast.environments.addition:Addition",
+    "arithmetic": "holdfast.environments.arithmetic:Arithmetic",
+    "dataset": "holdfast.environments.dataset:Dataset",
+}
 
 
 class Prompt(NamedTuple):
@@ -23,13 +31,6 @@ class Prompt(NamedTuple):
     id: str
     text: str
     messages: tuple[Mapping[str, str], ...] = ()
-
-
-class Grade(NamedTuple):
-    """What a completion is worth; `answer` in a form in which equal answers are equal texts."""
-
-    reward: float
-    answer: str | None = None
 
 
 class Settings(Schema):
@@ -52,8 +53,29 @@ class Environment(ABC):
         self.settings = settings
 
     def identity(self) -> dict[str, Any]:
-        """What a row's key says of where it came from."""
+        """What a row's key says of where it came from: all that a prompt id and its reward depend on, and nothing of
+        which problems were chosen. Cheap, needs no library, and is the same wherever it is asked.
+        """
         return {"environment": self.name, "version": self.version}
+
+    def choice(self) -> dict[str, Any]:
+        """Which of the problems, of those that `identity` names."""
+        return dict(self.settings.model_dump(mode="json"))
+
+    def resolved(self) -> dict[str, Any]:
+        """The settings with all that planning found out (a commit, a digest, the text of a template), so that whoever
+        loads the environment from them later asks the same or refuses.
+        """
+        return dict(self.settings.model_dump(mode="json"))
+
+    @property
+    def verifier(self) -> str | None:
+        """The verifier that grades `solution`, for those who have a `VerifierPool`; None: `grade` is fast and safe."""
+        return None
+
+    def solution(self, prompt_id: str) -> Any:
+        """What the verifier is given beside the response, as JSON has it."""
+        raise NotImplementedError(f"environment {self.name} has no verifier")
 
     @abstractmethod
     def prompts(self) -> Sequence[Prompt]:
