@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from holdfast.cli import placement
 
+TOTALS = ("tensors", "elements", "bytes")
+
 if TYPE_CHECKING:
+    from holdfast.checkpoints.describe import Description
     from holdfast.core.plan import Standing
     from holdfast.core.store import Store
     from holdfast.pipelines.conversion import Conversion, Wish
@@ -37,9 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hf-ckpt-path", metavar="DIR", help="put the result here, too")
     parser.add_argument("--skip-conversion", action="store_true", help="use what was converted before, or fail")
     parser.add_argument("--force-conversion", action="store_true", help="convert again; readers keep what they have")
-    parser.add_argument(
-        "--inspect", action="store_true", help="only print tensors, dtypes, sharding, sizes"
-    )
+    parser.add_argument("--inspect", action="store_true", help="only print tensors, dtypes, sharding, sizes")
     parser.add_argument("--verify", action="store_true", help="compare both sides afterwards, tensor by tensor")
     parser.add_argument("--dry", action="store_true", help="print what would be done")
     parser.add_argument("--no-wait", action="store_true", help="return once it is submitted")
@@ -86,12 +87,36 @@ def _say(text: str) -> None:
 
 def _inspect(options: argparse.Namespace) -> int:
     import json
+    from dataclasses import asdict
 
     from holdfast.checkpoints import describe
 
     found = describe.describe(Path(options.checkpoint))
-    print(json.dumps(found.as_dict(), indent=1) if options.json else "\n".join(found.lines()))
+    if options.json:
+        totals = {dtype: dict(zip(TOTALS, each, strict=True)) for dtype, each in found.totals.items()}
+        rows = [asdict(row) for row in found.rows]
+        says = {"is": found.recognised.sentence, "weights": str(found.recognised.weights)}
+        print(json.dumps({**says, "tensors": rows, "others": found.others, "totals": totals}, indent=1))
+        return 0
+    _say(f"{found.recognised.sentence}: {found.recognised.weights}")
+    print("\n".join(_table(found)))
     return 0
+
+
+def _table(found: Description) -> list[str]:
+    rows = [
+        (row.name, row.dtype, "x".join(map(str, row.shape)) or "scalar", row.sharding, f"{row.nbytes:,}", row.remark)
+        for row in found.rows
+    ]
+    rows = [("tensor", "dtype", "shape", "sharding", "bytes", ""), *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(6)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    others = [f"no tensor: {name} ({what})" for name, what in found.others.items()]
+    totals = [
+        f"{dtype}: {tensors:,} tensors, {elements:,} elements, {size:,} bytes"
+        for dtype, (tensors, elements, size) in found.totals.items()
+    ]
+    return [*lines, *others, "", *totals]
 
 
 def _dry(options: argparse.Namespace, planned: Conversion, store: Store) -> int:

@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options.root)
     if options.watch:
         progress.watch(lambda: stored.standings_of(options.name, store))
-    if len(options.name) == 1 and sweeps.exists(store, options.name[0]):
-        return _show_sweep(options, store)
+    if len(options.name) == 1 and (sweep := sweeps.named(store, options.name[0])):
+        return _show_sweep(options, store, sweep)
     if options.csv or options.figure or options.metric:
         known = ", ".join(sweeps.names(store)) or "none"
         raise UserError("--csv, --figure and --metric are about one sweep, and no sweep is named", f"sweeps: {known}")
@@ -46,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
     return table.exit_code_of_what_is_owed(found)
 
 
-def _show_sweep(options: argparse.Namespace, store: Store) -> int:
+def _show_sweep(options: argparse.Namespace, store: Store, name: str) -> int:
     import json
     from pathlib import Path
 
     from holdfast.cli import table
     from holdfast.pipelines import sweep_figure, sweep_results
 
-    results = sweep_results.read(store, options.name[0], options.metric, lower_is_better=options.lower)
+    results = sweep_results.read(store, name, options.metric, lower_is_better=options.lower)
     found = [row.standing for row in results.rows]
     if options.figure:
         sweep_figure.draw(results, Path(options.figure))

@@ -101,11 +101,26 @@ def load_environment(name: str, settings: Mapping[str, Any] | None = None) -> En
     return found(validate(found.Settings, settings or {}, f"environment {name}"))
 
 
+def settings_of(name: str) -> frozenset[str]:
+    """The names of the settings that an environment has.
+
+    Raises:
+        ConfigError: there is no such environment.
+    """
+    found = load_class(name, SHIPPED, Environment, "environment")  # type: ignore[type-abstract]
+    return frozenset(found.Settings.model_fields)
+
+
 def with_version(params: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A stage's params with the version of the environment that they name: a raised version owes the work anew.
+    """A stage's params with the version of the environment that they name, since a raised version owes the work anew,
+    and with what planning found out about its problems: a commit, a digest, the text of a template.
 
     Raises:
         ConfigError: there is no such environment, or it has no such setting.
     """
-    version = load_environment(params["environment"], params.get("settings")).version
-    return {**params, "environment_version": version}
+    environment = load_environment(params["environment"], params.get("settings"))
+    resolved = environment.resolved()
+    filled = {**params, "environment_version": environment.version}
+    if resolved != environment.settings.model_dump(mode="json"):
+        filled["settings"] = {name: value for name, value in resolved.items() if value is not None}
+    return filled

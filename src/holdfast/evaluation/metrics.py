@@ -1,7 +1,7 @@
 """`metrics.json`: what the rows of an evaluation say of a model, each number with its interval, and what is missing.
 
-    {schema, step, metrics: [{name, value, low, high, k, n_prompts, method}], coverage: {expected, done, failed, bounds},
-     truncated, tokens, time, variance, identity}
+    {schema, step, metrics: [{name, value, low, high, k, n_prompts, method}], coverage: {expected, done, failed,
+     bounds}, truncated, tokens, time, variance, identity}
 
 What could not be asked or graded is no reward of 0. The numbers are of what there is, and beside them `coverage` says
 how much that is, why the rest is missing, and the accuracy if all of it were wrong or all right.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.checkpoints import model_files, placing, safetensors_file, source_model
+from holdfast.checkpoints import model_files, placing, safetensors_file, source_model, verify
 from holdfast.checkpoints import recognise as formats
 from holdfast.checkpoints.plan import reads_base
 from holdfast.checkpoints.recognise import ADAPTER_CONFIG, Recognised

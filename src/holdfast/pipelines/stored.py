@@ -82,8 +82,8 @@ def records_of(names: Sequence[str], store: Store) -> list[Record]:
     """The named stages; the name of a sweep stands for all of its points."""
     found: list[Record] = []
     for name in names:
-        if sweeps.exists(store, name):
-            found += [member.record for member in sweeps.members(store, name)]
+        if sweep := sweeps.named(store, name):
+            found += [member.record for member in sweeps.members(store, sweep)]
         else:
             found.append(store.find(name))
     return found

@@ -17,6 +17,9 @@ from holdfast.core.errors import DamagedFile, UnreadableFile
 from holdfast.core.record import Record
 from holdfast.core.store import Store
 
+FOLDERS = ("evals",)
+"""Of verbs whose names lie in a folder of their own."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -38,6 +41,12 @@ def remember(store: Store, name: str, points: Sequence[tuple[str, str, dict[str,
 
 def exists(store: Store, name: str) -> bool:
     return _folder(store, name).is_dir()
+
+
+def named(store: Store, text: str) -> str | None:
+    """The sweep that a person means: `eval_sweep` stands for `evals/eval_sweep`, too, where there is no other."""
+    text = text.strip("/")
+    return next((name for name in (text, *(f"{folder}/{text}" for folder in FOLDERS)) if exists(store, name)), None)
 
 
 def names(store: Store) -> list[str]:

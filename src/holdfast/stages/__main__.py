@@ -14,7 +14,7 @@ from typing import Any
 from holdfast.core import artifact, files, generations, kind, plugins
 from holdfast.core.adopt import fingerprint
 from holdfast.core.artifact import Manifest
-from holdfast.core.errors import DamagedFile, NotComplete, Stopped, UserError
+from holdfast.core.errors import DamagedFile, HoldfastError, NotComplete, Stopped
 from holdfast.core.kind import Kind
 from holdfast.core.output import Output, provenance
 from holdfast.core.plan import Reader
@@ -167,7 +167,7 @@ def main(arguments: list[str]) -> int:
     try:
         work = Work(key, os.environ)
         return work.run() if verb == "run" else work.finish()
-    except (UserError, NotComplete) as error:
+    except HoldfastError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 

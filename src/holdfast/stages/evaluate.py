@@ -8,21 +8,24 @@ difference.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from holdfast.core import files, kind
-from holdfast.core.errors import HoldfastError, Stopped
+from holdfast.core.errors import ConfigError, HoldfastError, Stopped
 from holdfast.core.kind import Kind
 from holdfast.core.service import Service
 from holdfast.engines.serving import Serving
-from holdfast.environments import with_version
+from holdfast.environments import Prompt, with_version
 from holdfast.rollouts.collection import Collection, Sample, row_key
 
 if TYPE_CHECKING:
@@ -34,9 +37,12 @@ if TYPE_CHECKING:
     from holdfast.rollouts.calls import Limits
     from holdfast.rollouts.counts import Counts
     from holdfast.rollouts.row_index import Index
+    from holdfast.rollouts.single_turn import Grading
 
 TEMPLATE = "as it is"
 """The prompt template; part of a collection's identity. Templates come with the data sets that need them."""
+COUNTED = ("reward", "success", "answer", "finish", "usage", "timing")
+"""What of a row its metrics depend on."""
 SAY_EVERY = 10.0
 """Seconds between two lines in the log that say how far it is."""
 
@@ -45,6 +51,8 @@ class EvaluateParams(Serving):
     """What is asked, how often, how tokens are drawn, and by which engine."""
 
     environment: str
+    model: str = kind.added("", as_before="")
+    """The name of a model that nobody here has the files of: its contents are the word of whoever serves it."""
     settings: dict[str, Any] = Field(default_factory=dict)
     """Which of the environment's problems, for example `{split: held_out, count: 256}`."""
     repeats: int = Field(1, ge=1)
@@ -64,6 +72,21 @@ class EvaluateParams(Serving):
     min_p: float | None = kind.added(None, as_before=None, ge=0, le=1)
     stop: tuple[str, ...] = kind.added((), as_before=[])
     stop_token_ids: tuple[int, ...] = kind.added((), as_before=[])
+    seed: int | None = kind.added(None, as_before=None)
+    """Of the draws, where the engine keeps to it."""
+    chat_template: str = kind.added("", as_before="")
+    """Text of a template, instead of the tokenizer's own; the prompts are then put by us."""
+    chat_template_kwargs: dict[str, Any] = kind.added({}, as_before={})
+    """What the template is given, such as `{enable_thinking: false}`."""
+    metric: Literal["pass@k", "cons@k"] = kind.added("pass@k", as_before="pass@k")
+    """Which score is named first; cons@k is maj@k."""
+    k: int = kind.added(1, as_before=1, ge=1)
+    again: str = kind.added("", as_before="")
+    """Tells a fresh result of the same work from the one before."""
+    save_path: str = kind.placed("")
+    """Where NeMo RL's `config.json` and `evaluation_data.json` are written, too."""
+    verifier_workers: int = kind.placed(2, ge=1)
+    """Processes that grade, where grading needs any."""
     in_flight: int = kind.placed(32, ge=1)
     """Requests at a time."""
     deadline: float = kind.placed(600.0, gt=0)
@@ -80,7 +103,7 @@ class Evaluate(Kind):
 
     name = "evaluate"
     has_inner = False
-    inputs = ("model",)
+    optional_inputs = ("model",)
     Params = EvaluateParams
 
     def fill(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -90,13 +113,20 @@ class Evaluate(Kind):
         return f"evals/{name}"
 
     def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
-        _engine(self.parse(params))
+        parsed = self.parse(params)
+        _engine(parsed)
+        if ("model" in inputs) == bool(parsed.model):
+            raise ConfigError(
+                f"an evaluation takes a model, as an input or by its name: input {'model' in inputs}, name "
+                f"{parsed.model!r}",
+                "write `inputs: {model: ...}`, or for `engine: url` its name, `params: {model: ...}`",
+            )
 
     def services(self, params: EvaluateParams, inputs: Mapping[str, Path]) -> list[Service]:
         from holdfast.environments import load_environment
 
         environment = load_environment(params.environment, params.settings)
-        service = _engine(params).service(inputs["model"], _most_tokens(params, environment))
+        service = _engine(params).service(_model(params, inputs), _most_tokens(params, environment))
         return [service] if service else []
 
     def run(self, params: EvaluateParams, inputs: Mapping[str, Path], out: Output) -> None:
@@ -105,19 +135,39 @@ class Evaluate(Kind):
         environment = load_environment(params.environment, params.settings)
         sampling = _sampling(params, environment)
         key = row_key(
-            environment=params.environment,
-            version=environment.version,
-            model=out.input_digests["model"],
-            sampling={"engine": params.engine, **sampling.given(), **params.identity()},
-            template=TEMPLATE,
+            **environment.identity(),
+            model=_fingerprint(params, out),
+            sampling={"engine": params.engine, **sampling.given(), **params.identity(), **_draws(params)},
+            template=_template(params),
         )
         collection = Collection(out.parts(key), out.attempt, out.token)
         ids = [prompt.id for prompt in environment.prompts()]
         before = collection.index(ids, params.repeats)
         if before.done < before.wanted:
-            asyncio.run(_Collecting(params, environment, sampling, key, inputs["model"], out).run(collection, before))
+            collecting = _Collecting(params, environment, sampling, key, _model(params, inputs), out)
+            asyncio.run(collecting.run(collection, before))
         before.close()
         _write(params, environment, collection.index(ids, params.repeats), out)
+
+
+def _model(params: EvaluateParams, inputs: Mapping[str, Path]) -> Path:
+    return inputs.get("model") or Path(params.model)
+
+
+def _fingerprint(params: EvaluateParams, out: Output) -> str:
+    return out.input_digests.get("model") or f"asserted {params.model}"
+
+
+def _draws(params: EvaluateParams) -> dict[str, Any]:
+    """What tells these rows from others that were drawn in the same way."""
+    return {name: value for name, value in (("seed", params.seed), ("again", params.again)) if value not in (None, "")}
+
+
+def _template(params: EvaluateParams) -> str:
+    if not params.chat_template and not params.chat_template_kwargs:
+        return TEMPLATE
+    said = json.dumps([params.chat_template, params.chat_template_kwargs], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _engine(params: EvaluateParams) -> Engine:
@@ -189,17 +239,22 @@ class _Collecting:
         from holdfast.rollouts.single_turn import SingleTurn
 
         counts, limits = Counts(index.wanted, index.done), _limits(self.params)
-        prompts = {prompt.id: prompt for prompt in self.environment.prompts()}
+        prompts = {prompt.id: self._put(prompt) for prompt in self.environment.prompts()}
         more: dict[str, Any] = {"attempt": self.out.attempt}
         self._report(counts)
         is_ours = self.params.url is None
         where = self.out.endpoint("engine") if is_ours else str(self.params.url)
-        async with connect(self.engine, self.model, self.sampling, where) as (client, served):
-            if not is_ours:
+        async with AsyncExitStack() as stack:
+            opened = connect(self.engine, self.model, self.sampling, where)
+            client, served = await stack.enter_async_context(opened)
+            if self.params.model:
+                more["model"] = "asserted"
+            elif not is_ours:
                 more["model"] = await asyncio.to_thread(judge, where, served, self.model)
+            grade = await stack.enter_async_context(_grading(self.params, self.environment))
             breaker = Breaker(client.is_healthy, limits.patience, sys.stderr.write)
             calls = Calls(limits, breaker)
-            work = SingleTurn(client, calls, prompts, self._grade, self._seeds(), index.response)
+            work = SingleTurn(client, calls, prompts, grade, self._seeds(), index.response)
             try:
                 trouble = await collect(
                     index.owed(),
@@ -216,8 +271,24 @@ class _Collecting:
                 await breaker.close()
         _check(counts, str(trouble or ""))
 
-    async def _grade(self, prompt_id: str, response: str) -> Grade:
-        return self.environment.grade(prompt_id, response)
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(self.model)
+
+    def _put(self, prompt: Prompt) -> Prompt:
+        """The prompt as it is, or as the text that a template of our own makes of its messages."""
+        if not prompt.messages or _template(self.params) == TEMPLATE:
+            return prompt
+        text = self._tokenizer.apply_chat_template(
+            [dict(message) for message in prompt.messages],
+            chat_template=self.params.chat_template or None,
+            tokenize=False,
+            add_generation_prompt=True,
+            **self.params.chat_template_kwargs,
+        )
+        return Prompt(prompt.id, text)
 
     def _seeds(self) -> Callable[[Sample], int | None]:
         """Of each response, where the engine keeps to it. One that seeds the whole server gets a seed with the first
@@ -254,31 +325,58 @@ def _check(counts: Counts, trouble: str) -> None:
         raise Stopped(f"stopped at response {counts.done} of {counts.wanted}")
 
 
-def _write(params: EvaluateParams, environment: Environment, index: Index, out: Output) -> None:
-    """`rows.jsonl` in the order of the prompts, `metrics.json`, and a line of `metrics.jsonl`."""
-    from holdfast.evaluation.statistics import accuracy
+@asynccontextmanager
+async def _grading(params: EvaluateParams, environment: Environment) -> AsyncIterator[Grading]:
+    """How responses are graded: by the environment itself, or where that may hang by processes that can be killed."""
+    from holdfast.rollouts.single_turn import NotGraded
+    from holdfast.verifiers.pool import ScorerError, ScorerTimeout, VerifierPool
 
-    rewards: dict[str, list[float]] = {}
+    async def by_environment(prompt_id: str, response: str) -> Grade:
+        return environment.grade(prompt_id, response)
+
+    if environment.verifier is None:
+        yield by_environment
+        return
+    async with VerifierPool(environment.verifier, params.verifier_workers) as pool:
+
+        async def by_pool(prompt_id: str, response: str) -> Grade:
+            try:
+                return await pool.grade(response, environment.solution(prompt_id))
+            except ScorerTimeout as error:
+                raise NotGraded("scorer_timeout", str(error)) from error
+            except ScorerError as error:
+                raise NotGraded("scorer_error", str(error)) from error
+
+        yield by_pool
+
+
+def _write(params: EvaluateParams, environment: Environment, index: Index, out: Output) -> None:
+    """`rows.jsonl` in the order of the prompts, `metrics.json`, and lines of `metrics.jsonl`."""
+    from holdfast.evaluation import metrics, nemo_rl_files
+
+    kept: dict[Sample, dict[str, Any]] = {}
     standings = set()
     with open(out.path / "rows.jsonl", "w", encoding="utf-8") as file:
         for row in index.rows():
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            rewards.setdefault(row["id"], []).append(row["reward"])
+            kept[Sample(row["id"], row["repeat"])] = {name: row[name] for name in COUNTED if name in row}
             standings.add(row.get("model", "started for this"))
     index.close()
-    estimate = accuracy(rewards)
-    step = params.step or 0
-    out.metric(step, accuracy=estimate.value)
-    metric = {"name": "accuracy", "value": estimate.value, "low": estimate.low, "high": estimate.high}
-    content = {
-        "step": step,
-        "metrics": [{**metric, "k": params.repeats, "n_prompts": len(rewards)}],
-        "coverage": {"wanted": index.wanted, "recorded": index.done},
-        "identity": {
-            "environment": params.environment,
+    content = metrics.summarise(
+        kept,
+        [prompt.id for prompt in environment.prompts()],
+        params.repeats,
+        step=params.step or 0,
+        identity={
             "version": environment.version,
             "standing": sorted(standings),
+            "model_digest": _fingerprint(params, out),
+            "problems": environment.identity(),
             **params.model_dump(mode="json"),
         },
-    }
+        ks=sorted({*metrics.default_ks(params.repeats), params.k} - {1}),
+    )
+    out.metric(params.step or 0, **{each["name"]: each["value"] for each in content["metrics"]})
     (out.path / "metrics.json").write_bytes(files.encode(content))
+    if params.save_path:
+        nemo_rl_files.write(Path(params.save_path), out.path / "rows.jsonl", params.model_dump(mode="json"))

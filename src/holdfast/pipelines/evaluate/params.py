@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.errors import ConfigError, UserError
-from holdfast.environments import SHIPPED
+from holdfast.environments import SHIPPED, settings_of
 from holdfast.pipelines.evaluate.settings import DataSection, EvalConfig, Settings
 
 DATASET = "dataset"
@@ -59,10 +59,13 @@ def problems(config: EvalConfig) -> tuple[str, dict[str, Any]]:
             f"data.repeat is {data.repeat}, and rows are told apart by prompt and repeat",
             f"ask for more responses: eval.num_tests_per_prompt={data.repeat * config.eval.num_tests_per_prompt}",
         )
+    put = "raw" if config.tokenizer.chat_template is None else None
     split = data.split if data.split is not None else data.dataset_key
     if data.dataset_name in SHIPPED or ":" in data.dataset_name:
         given = {"split": split, "count": data.count, "seed": data.seed, "fraction": data.fraction}
-        return data.dataset_name, _without_nothing(given)
+        has = settings_of(data.dataset_name)
+        chosen = _without_nothing(given) | ({"format": put} if put and "format" in has else {})
+        return data.dataset_name, chosen
     wanted = {
         "name": data.dataset_name,
         "split": split,
@@ -77,7 +80,7 @@ def problems(config: EvalConfig) -> tuple[str, dict[str, Any]]:
         "verifier": _verifier(config),
         "prompt": _prompt(data),
         "system_prompt": _read(data.system_prompt_file, "data.system_prompt_file"),
-        "format": "raw" if config.tokenizer.chat_template is None else None,
+        "format": put,
     }
     return DATASET, _without_nothing(wanted)
 
