@@ -15,7 +15,7 @@ from holdfast.cli import root
 from holdfast.cli.tokens import Parser
 from holdfast.core.errors import UserError
 
-VERBS = ("quickstart", "launch", "run", "status", "logs", "why", "track", "cancel", "rm", "gc")
+VERBS = ("quickstart", "launch", "run", "status", "logs", "why", "compare", "track", "cancel", "rm", "gc")
 
 NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 """What a disk refuses is for its owner to mend, not a fault of ours that a traceback would explain."""

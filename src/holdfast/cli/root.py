@@ -13,7 +13,7 @@ from pathlib import Path
 from holdfast.core.errors import UserError
 
 DEFAULT = "holdfast-runs"
-COMMAND = re.compile(r"\bholdfast (?=(?:run|status|logs|why|track|cancel|rm|gc|launch|quickstart)\b)")
+COMMAND = re.compile(r"\bholdfast (?=(?:run|status|logs|why|track|cancel|rm|gc|launch|quickstart|compare)\b)")
 OWN_VARIABLE = {"launch": ("LOG", "nemo-rl")}
 """The verbs that came with a variable of their own, and the folder below it."""
 
