@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.runs import environment
 
 from holdfast.core.errors import ConfigError, UserError
 from holdfast.environments import Environment, load_environment
@@ -248,3 +251,20 @@ def test_template_given_twice_or_nowhere_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as error:
         load(path, prompt_file=str(tmp_path / "prompt.txt"))
     assert f"did you mean `{tmp_path / 'promt.txt'}`?" in error.value.hint
+
+
+def test_planning_needs_no_library_of_the_field(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", ROWS)
+    program = (
+        "import sys\n"
+        "for name in ('datasets', 'pyarrow', 'numpy', 'huggingface_hub', 'math_verify', 'sympy', 'torch'):\n"
+        "    sys.modules[name] = None\n"
+        "from holdfast.environments import load_environment\n"
+        "for settings in ({'name': sys.argv[1]}, {'name': 'gsm8k'}, {'name': 'mmlu'}):\n"
+        "    found = load_environment('dataset', settings)\n"
+        "    assert found.identity() and found.resolved() and found.choice()\n"
+        "print(len(load_environment('dataset', {'name': sys.argv[1]}).prompts()))\n"
+    )
+    arguments = [sys.executable, "-c", program, str(path)]
+    done = subprocess.run(arguments, env=environment(HF_HUB_OFFLINE="1"), capture_output=True, text=True, check=False)
+    assert done.stdout == "40\n", done.stderr

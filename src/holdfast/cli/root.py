@@ -13,9 +13,8 @@ from pathlib import Path
 from holdfast.core.errors import UserError
 
 DEFAULT = "holdfast-runs"
-COMMAND = re.compile(
-    r"\bholdfast (?=(?:run|status|logs|why|track|cancel|rm|gc|cache|evaluate|convert|launch|quickstart)\b)"
-)
+VERBS = "run|status|logs|why|track|cancel|rm|gc|cache|launch|evaluate|convert|compare|quickstart"
+COMMAND = re.compile(rf"\bholdfast (?=(?:{VERBS})\b)")
 OWN_VARIABLE = dict.fromkeys(("launch", "evaluate", "convert"), ("LOG", "nemo-rl"))
 """The verbs that came with a variable of their own, and the folder below it."""
 

@@ -91,7 +91,7 @@ def _download(name: str, commit: str | None) -> str:
         raise _no_library(name) from None
     try:
         return str(huggingface_hub.snapshot_download(name, repo_type="dataset", revision=commit))
-    except OSError as error:  # the library's errors of every kind: not found, gated, no network, not in the cache
+    except (OSError, ValueError) as error:  # not found, gated, no network, not in the cache, no such name
         says = " ".join(str(error).split())[:300]
         at = f" --revision {commit}" if commit else ""
         raise UserError(

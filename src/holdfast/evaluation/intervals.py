@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from statistics import NormalDist, fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from holdfast.evaluation.statistics import estimate_mean, t_quantile
 
@@ -28,6 +28,10 @@ class Interval(NamedTuple):
     high: float
     n_prompts: int
     method: str
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON has no infinity: the ends of an interval of which nothing is known are null."""
+        return {key: None if value in (math.inf, -math.inf) else value for key, value in self._asdict().items()}
 
 
 def wilson(share: float, trials: float, quantile: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """`metrics.json`: what the rows of an evaluation say of a model, each number with its interval, and what is missing.
 
-    {schema, step, metrics: [{name, value, low, high, k, n_prompts, method}], coverage: {expected, done, failed,
-     bounds}, truncated, tokens, time, variance, identity}
+    {schema, step, metrics: [{name, value, low, high, k, n_prompts, method}],
+     coverage: {expected, done, failed, bounds}, truncated, tokens, time, variance, identity}
 
 What could not be asked or graded is no reward of 0. The numbers are of what there is, and beside them `coverage` says
 how much that is, why the rest is missing, and the accuracy if all of it were wrong or all right.
@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from holdfast.core.errors import ConfigError
-from holdfast.evaluation.intervals import Interval, bootstrap_interval, mean_interval, variance_parts
+from holdfast.evaluation.intervals import bootstrap_interval, mean_interval, variance_parts
 from holdfast.evaluation.subsets import DRAWS, best_at, majority_at, pass_all, pass_at
 from holdfast.rollouts.collection import Row, Sample
 
@@ -106,7 +106,7 @@ def measure(name: str, responses: Responses, repeats: int, seed: int = 0) -> dic
     else:
         found = bootstrap_interval(list(values.values()), seed)
     k = int(match[2]) if (match := NAME.fullmatch(name)) else repeats
-    return {"name": name, **_as_json(found), "k": k, "n_prompts": found.n_prompts, "method": found.method, **how}
+    return {"name": name, "k": k, **found.as_json(), **how}
 
 
 def is_trials(responses: Responses) -> bool:
@@ -149,13 +149,6 @@ def _majorities(k: int, responses: Responses, seed: int) -> tuple[dict[str, floa
     return {each: majority.value for each, majority in found.items()}, {"subsets": how}
 
 
-def _as_json(found: Interval) -> dict[str, float | None]:
-    """JSON has no infinity: the interval of what nothing is known of is null."""
-    return {
-        key: value if math.isfinite(value) else None for key, value in zip(Interval._fields, found[:3], strict=False)
-    }
-
-
 def _coverage(responses: Responses, prompts: int, repeats: int, failed: Mapping[str, int]) -> dict[str, Any]:
     expected, done = prompts * repeats, sum(map(len, responses.values()))
     return {
@@ -183,7 +176,7 @@ def _truncated(responses: Responses) -> dict[str, Any] | None:
     if not shares:
         return None
     found = mean_interval(shares, trials=all(len(each) == 1 for each in known.values()))
-    return {**_as_json(found), "n_prompts": found.n_prompts}
+    return found.as_json()
 
 
 def _usage(rows: Iterable[Row], key: str) -> list[float]:

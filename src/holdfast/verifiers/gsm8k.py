@@ -12,10 +12,13 @@ from typing import Any
 
 from holdfast.verifiers import Grade
 
-NUMBER = r"[-+]?\s?\$?\s?(?:\d[\d,]*(?:\.\d+)?|\.\d+)"
+# A comma counts only before three digits: `1,2,3` are three numbers.
+DIGITS = r"(?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+)"
+# A minus stands before its number: `- 5` is an item of a list.
+NUMBER = rf"[-+]?(?:\$\s?)?{DIGITS}"
 MARKED = re.compile(rf"####\s*({NUMBER})")
-# A digit, a letter or a dot before it makes a sign an operator (`12-5`) and a dot no decimal point.
-ANY = re.compile(rf"(?<![\d.])\.?\d[\d,]*(?:\.\d+)?|(?<![\w)\].]){NUMBER}")
+# Behind a digit, a letter or a bracket a sign is an operator (`12-5`), and a dot no decimal point.
+ANY = re.compile(rf"(?<![\w)\].]){NUMBER}|(?<![\d.]){DIGITS}")
 LONGEST = 400
 
 
@@ -33,7 +36,8 @@ class Gsm8k:
 
 def extract_number(text: str) -> str | None:
     """`1234.5` for `... #### $1,234.50`: without sign of plus, commas, dollars and idle zeros."""
-    found = MARKED.findall(text) or ANY.findall(text)
+    plain = text.replace("\N{MINUS SIGN}", "-")
+    found = MARKED.findall(plain) or ANY.findall(plain)
     return _normal(found[-1]) if found else None
 
 
