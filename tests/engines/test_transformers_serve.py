@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import socket
 import subprocess
@@ -17,8 +18,9 @@ import pytest
 from tests.tiny import write_tiny
 
 from holdfast.core.errors import UserError
-from holdfast.engines.completions import Completion, CompletionsClient, Sampling
-from holdfast.engines.transformers_serve import request_fields, transformers_serve
+from holdfast.engines import load_engine
+from holdfast.engines.client import connect
+from holdfast.engines.completions import Completion, Sampling
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
 MEMORY = 2 * 2**30
@@ -26,7 +28,7 @@ MEMORY = 2 * 2**30
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tiny(tmp_path_factory.mktemp("model"))
+    return write_tiny(tmp_path_factory.mktemp("model"), 8192)
 
 
 @pytest.fixture(params=[1.0, 0.0], ids=["sampled", "greedy"])
@@ -37,7 +39,8 @@ def temperature(request: pytest.FixtureRequest) -> float:
 @pytest.fixture
 def server(model: Path) -> Iterator[tuple[str, int]]:
     """(URL, process id) of a server that is ready."""
-    service = transformers_serve(model)
+    service = load_engine("transformers").service(model, 8192)
+    assert service is not None
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -63,10 +66,7 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 async def ask(url: str, model: Path, sampling: Sampling) -> list[Completion]:
-    import aiohttp
-
-    async with aiohttp.ClientSession() as session:
-        client = CompletionsClient(session, url, str(model), sampling, request_fields(model, sampling))
+    async with connect(load_engine("transformers"), model, sampling, url) as (client, _):
         return await asyncio.gather(*(client.complete("12+34=", 7 if n == 0 else None) for n in range(40)))
 
 
@@ -84,10 +84,19 @@ def test_temperature_means_what_it_says_and_memory_stays_small(
 
 def test_a_response_ends_where_an_older_model_says_so_in_its_config(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"eos_token_id": 1}')
-    fields = request_fields(tmp_path, Sampling(1.0, 1.0, 4))
+    fields = load_engine("transformers").request_fields(tmp_path, Sampling(1.0, 1.0, 4))
     assert '"eos_token_id": 1' in fields["generation_config"]
+
+
+def test_top_k_and_more_end_tokens_reach_the_server(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"eos_token_id": 1}')
+    sampling = Sampling(1.0, 1.0, 4, top_k=5, stop=("\\n",), stop_token_ids=(1, 9))
+    fields = load_engine("transformers").request_fields(tmp_path, sampling)
+    config = json.loads(fields["generation_config"])
+    assert config["top_k"] == 5 and config["eos_token_id"] == [1, 9]
+    assert fields.keys() == {"temperature", "top_p", "max_tokens", "generation_config"}
 
 
 def test_a_path_that_the_server_would_misread_is_refused() -> None:
     with pytest.raises(UserError, match="revision"):
-        transformers_serve(Path("/data/me@site/model"))
+        load_engine("transformers").service(Path("/data/me@site/model"), 8192)

@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import runs
+from tests.rollouts.fake_engine import running
 from tests.tiny import make_output
 
 from holdfast.core.errors import ConfigError, HoldfastError, Stopped
+from holdfast.core.stage import Ref
 from holdfast.environments.addition import answer
 from holdfast.stages.evaluate import Evaluate
 
@@ -28,6 +31,8 @@ PROGRAM = """
 import json, sys
 from pathlib import Path
 from holdfast.stages.evaluate import Evaluate
+from tests import runs
+from tests.rollouts.fake_engine import running
 from tests.tiny import make_output
 params, directory, url = json.loads(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 out = make_output(directory, environ={"HOLDFAST_SERVICE_ENGINE": url}, digests=json.loads(sys.argv[4]))
@@ -156,7 +161,7 @@ def test_a_broken_engine_is_an_error_and_not_a_bad_model(
 ) -> None:
     engine.status, engine.body = status, body
     with pytest.raises(HoldfastError, match=f"120 of 120 responses failed, the first: {says}"):
-        run(engine, tmp_path)
+        run(engine, tmp_path, tries=1)
     assert not (tmp_path / "home" / "metrics.json").exists()
     engine.status, engine.body = 200, ""
     run(engine, tmp_path, 2)
@@ -181,3 +186,91 @@ def test_an_unknown_environment_is_refused_with_the_nearest(engine: Engine, tmp_
     with pytest.raises(ConfigError) as error:
         run(engine, tmp_path, environment="adition")
     assert "did you mean `addition`" in error.value.hint
+
+
+ROWS = "854e17f8626da6da8356aa9eb066e81ae734a5f64b17f736c77596e8d8dd3aec"
+"""Where the rows of PARAMS are since the first version."""
+STAND_IN = """#!/bin/sh
+# vLLM's command line in, the fake engine out.
+[ "$1" = serve ] && [ "$3" = --served-model-name ] && [ "$5 $6 $7" = "--host 127.0.0.1 --port" ] || exit 64
+echo "$@" > "$SEEN"
+exec {python} -m holdfast.engines.fake --port "$8" --model "$4" --root "$2" --accuracy 0.5
+"""
+
+
+def write_stage(directory: Path, **params: Any) -> Path:
+    """A plan of one evaluation of a model that is a file."""
+    (directory / "model").mkdir(exist_ok=True)
+    (directory / "model" / "config.json").write_text("{}")
+    content = {"environment": "addition", "settings": {"count": 20}, "repeats": 2, **params}
+    stage = {"kind": "evaluate", "params": content, "inputs": {"model": str(directory / "model")}}
+    return runs.write_plan(directory / "plan.yaml", {"score": stage})
+
+
+def metrics_of(root: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((root / "evals" / "score" / "metrics.json").read_text())
+    return content
+
+
+def test_an_engine_is_started_asked_and_ended_by_one_command(tmp_path: Path) -> None:
+    plan = write_stage(tmp_path, engine="fake", engine_arguments=["--accuracy", "0.5", "--fault", "500@0.2"])
+    runs.hold(tmp_path / "root", "run", str(plan), "--wait", code=0)
+    found = metrics_of(tmp_path / "root")
+    assert found["coverage"] == {"wanted": 40, "recorded": 40} and 0.2 < found["metrics"][0]["value"] < 0.8
+    assert found["identity"]["standing"] == ["started for this"]
+    assert not runs.processes_of(tmp_path / "root"), "nothing is left running"
+
+
+def test_vllm_is_started_as_a_service_with_its_own_command_line(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "vllm"
+    program.write_text(STAND_IN.replace("{python}", sys.executable))
+    program.chmod(0o755)
+    plan = write_stage(tmp_path, engine="vllm", tensor_parallel=2, max_model_len=2048, temperature=0.6, top_k=20)
+    path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+    runs.hold(tmp_path / "root", "run", str(plan), "--wait", code=0, env={"PATH": path, "SEEN": str(tmp_path / "seen")})
+    assert metrics_of(tmp_path / "root")["coverage"]["recorded"] == 40
+    assert "--tensor-parallel-size 2 --max-model-len 2048" in (tmp_path / "seen").read_text()
+
+
+def test_an_engine_that_is_there_already_is_used_and_its_model_is_only_asserted(tmp_path: Path) -> None:
+    with running(tmp_path, "--model", "qwen") as there:
+        plan = write_stage(tmp_path, engine="url", url=f"{there.url}/v1")
+        runs.hold(tmp_path / "root", "run", str(plan), "--wait", code=0)
+        assert len(there.asked()) == 40 and len({each["seed"] for each in there.asked()}) == 40
+    assert metrics_of(tmp_path / "root")["identity"]["standing"] == ["asserted"]
+
+
+def test_an_engine_that_is_there_already_is_proven_by_the_directory_that_it_serves(tmp_path: Path) -> None:
+    plan = write_stage(tmp_path, engine="url", url="http://127.0.0.1:1")
+    with running(tmp_path, "--root", str(tmp_path / "model")) as there:
+        plan.write_text(plan.read_text().replace("http://127.0.0.1:1", there.url))
+        runs.hold(tmp_path / "root", "run", str(plan), "--wait", code=0)
+    assert metrics_of(tmp_path / "root")["identity"]["standing"] == ["proven"]
+
+
+def test_where_and_how_fast_it_runs_changes_no_key_and_what_is_drawn_does() -> None:
+    def key(**params: Any) -> str:
+        return KIND.stage({**PARAMS, **params}, {"model": Ref("m" * 64)}).key
+
+    placed = {"url": "http://h", "tensor_parallel": 8, "in_flight": 1024, "deadline": 5.0, "engine_timeout": 5.0}
+    assert {key(), key(**placed), key(top_k=None, stop=[], engine_arguments=[])} == {key()}
+    others: list[dict[str, Any]] = [
+        {"top_k": 20},
+        {"stop": ["x"]},
+        {"engine": "vllm"},
+        {"dtype": "float16"},
+        {"engine_arguments": ["x"]},
+    ]
+    assert len({key(), *(key(**other) for other in others)}) == 6
+
+
+def test_rows_that_were_collected_before_are_still_found(engine: Engine, tmp_path: Path) -> None:
+    run(engine, tmp_path)
+    assert [each.name for each in (tmp_path / "collections").iterdir()] == [ROWS]
+
+
+def test_a_plan_with_an_option_that_its_engine_lacks_is_refused(tmp_path: Path) -> None:
+    plan = write_stage(tmp_path, tensor_parallel=2)
+    done = runs.hold(tmp_path / "root", "run", str(plan), code=2)
+    assert "engine transformers has no tensor_parallel, given 2" in done.stderr and "Traceback" not in done.stderr

@@ -23,6 +23,9 @@ AHEAD = 64
 HOPELESS = 256
 """Failures in a row, with no success between them, after which the rest is not tried."""
 
+GIVEN_UP = frozenset({Failure.ENGINE_DOWN, Failure.STALLED})
+"""Failures of one call that will be those of every other."""
+
 Leave = Callable[[], None]
 """Says that a rollout needs the engine no longer; may be called more than once."""
 Work = Callable[[Owed, Leave], Awaitable[Row]]
@@ -130,6 +133,8 @@ class _Loop:
             row = await self._work(item, leave)
         except (Failed, EngineError) as error:
             row = _failure(item, error)
+            if isinstance(error, EngineError) and error.kind in GIVEN_UP:
+                self._trouble, self._is_ending = self._trouble or error, True
         except asyncio.CancelledError:
             if self._trouble is None:
                 self._room.release()

@@ -8,6 +8,7 @@ difference.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import sys
@@ -142,11 +143,10 @@ class Evaluate(Kind):
         )
         collection = Collection(out.parts(key), out.attempt, out.token)
         ids = [prompt.id for prompt in environment.prompts()]
-        before = collection.index(ids, params.repeats)
-        if before.done < before.wanted:
-            collecting = _Collecting(params, environment, sampling, key, _model(params, inputs), out)
-            asyncio.run(collecting.run(collection, before))
-        before.close()
+        with contextlib.closing(collection.index(ids, params.repeats)) as before:
+            if before.done < before.wanted:
+                work = _Collecting(params, environment, sampling, key, _model(params, inputs), out)
+                asyncio.run(work.run(collection, before))
         _write(params, environment, collection.index(ids, params.repeats), out)
 
 
