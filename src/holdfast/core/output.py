@@ -100,8 +100,12 @@ class Output:
         return (self._record / "stop").exists()
 
     def endpoint(self, service: str) -> str:
-        """Base URL of a service of this job."""
-        return self._environ[f"HOLDFAST_SERVICE_{service.upper()}"]
+        """Base URL of a service of this job, on the first node."""
+        return self.endpoints(service)[0]
+
+    def endpoints(self, service: str) -> list[str]:
+        """Base URLs of a service of this job, one for each node."""
+        return self._environ[f"HOLDFAST_SERVICE_{service.upper()}"].split()
 
     def parts(self, row_key: str) -> Path:
         """Where all attempts of all stages that share these rows write, each into files of its own."""

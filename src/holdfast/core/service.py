@@ -11,7 +11,8 @@ from typing import Any
 class Service:
     """What the supervisor must know to start a server, wait for it, and end it.
 
-    `command` is a list of tokens; `{port}` in a token is replaced by a free port. `ready` is a URL path that answers
+    `command` is a list of tokens; `{port}` in a token is replaced by a free port, `{host}` by the address at which it
+    is to listen: loopback, or on several nodes the node's own. `ready` is a URL path that answers
     200 once the server can be used, polled for at most `timeout` seconds.
     """
 

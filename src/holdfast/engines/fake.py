@@ -40,8 +40,8 @@ class Fake(Engine):
 
     def service(self, model: Path, tokens: int) -> Service:
         """See `Engine.service`."""
-        program = (sys.executable, "-m", "holdfast.engines.fake", "--port", "{port}", "--model", model.name)
-        command = (*program, "--root", str(model), *self.serving.engine_arguments)
+        program = (sys.executable, "-m", "holdfast.engines.fake", "--port", "{port}", "--host", "{host}")
+        command = (*program, "--model", model.name, "--root", str(model), *self.serving.engine_arguments)
         return Service("engine", command, timeout=self.serving.engine_timeout)
 
 
@@ -63,12 +63,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         log=options.log,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(behaviour, options.port))
+        asyncio.run(serve(behaviour, options.port, options.host))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: loopback)")
     parser.add_argument("--model", default="fake", help="the name in requests (default: fake)")
     parser.add_argument("--root", default="", help="where /v1/models says the model comes from")
     parser.add_argument("--accuracy", type=float, default=1.0, metavar="P", help="of arithmetic (default: 1)")

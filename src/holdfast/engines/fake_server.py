@@ -245,10 +245,10 @@ def _completion(is_chat: bool, prompt: str, text: str, finish: str) -> dict[str,
     }
 
 
-async def serve(behaviour: Behaviour, port: int) -> None:
+async def serve(behaviour: Behaviour, port: int, host: str = "127.0.0.1") -> None:
     """Answer on the loopback until cancelled."""
     engine = Engine(behaviour)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(engine), "127.0.0.1", port, backlog=4096, reuse_address=True)
+    server = await loop.create_server(lambda: Connection(engine), host, port, backlog=4096, reuse_address=True)
     async with server:
         await server.serve_forever()

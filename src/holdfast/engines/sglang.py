@@ -55,6 +55,6 @@ class Sglang(Engine):
         }
         given = [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
         eager = ["--disable-cuda-graph"] if chosen.enforce_eager else []
-        fixed = ["--host", "127.0.0.1", "--port", "{port}", "--sampling-defaults", "openai", "--enable-metrics"]
+        fixed = ["--host", "{host}", "--port", "{port}", "--sampling-defaults", "openai", "--enable-metrics"]
         program = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(model)]
         return (*program, "--served-model-name", model.name, *fixed, *given, *eager, *chosen.engine_arguments)

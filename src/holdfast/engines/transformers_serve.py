@@ -53,7 +53,17 @@ class TransformersServe(Engine):
             raise UserError(says, "rename it")
         program = (sys.executable, "-m", "holdfast.engines.transformers_serve", str(model))
         dtype = ("--dtype", self.serving.dtype) if self.serving.dtype else ()
-        command = (*program, "--port", "{port}", "--tokens", str(tokens), *dtype, *self.serving.engine_arguments)
+        command = (
+            *program,
+            "--port",
+            "{port}",
+            "--host",
+            "{host}",
+            "--tokens",
+            str(tokens),
+            *dtype,
+            *self.serving.engine_arguments,
+        )
         return Service("engine", command, env={"HF_HUB_OFFLINE": "1"}, timeout=self.serving.engine_timeout)
 
     def served_name(self, model: Path) -> str:
@@ -101,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     blocks = -(-options.tokens // PAGE) + 1
     # A GPU's memory is for this server alone, and its default share of it is right.
     cache = [] if torch.cuda.is_available() else ["--cb-block-size", str(PAGE), "--cb-num-blocks", str(blocks)]
-    listen = ["--host", "127.0.0.1", "--port", options.port, "--log-level", "warning"]
+    listen = ["--host", options.host, "--port", options.port, "--log-level", "warning"]
     sys.argv = ["transformers", "serve", str(options.model), "--continuous-batching", *listen, *cache, *rest]
     transformers()
 
@@ -111,6 +121,7 @@ def _parse(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, list[st
     parser = argparse.ArgumentParser(allow_abbrev=False, description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", type=Path, help="a Hugging Face model directory")
     parser.add_argument("--port", required=True)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--tokens", type=int, required=True, help="that all requests in flight can hold together")
     return parser.parse_known_args(arguments)
 

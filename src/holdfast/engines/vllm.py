@@ -56,7 +56,7 @@ class Vllm(Engine):
         }
         given = [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
         eager = ["--enforce-eager"] if chosen.enforce_eager else []
-        fixed = ["--host", "127.0.0.1", "--port", "{port}", "--generation-config", "vllm"]
+        fixed = ["--host", "{host}", "--port", "{port}", "--generation-config", "vllm"]
         program = [beside_python("vllm"), "serve", str(model), "--served-model-name", model.name]
         return (*program, *fixed, *given, *eager, *chosen.engine_arguments)
 

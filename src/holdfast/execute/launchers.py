@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from holdfast.core.job import Job, Task
+from holdfast.execute.services import Spot
 
 LAUNCHERS = ("plain", "torchrun", "ray")
 TORCHRUN = ("-m", "torch.distributed.run")
@@ -81,9 +82,30 @@ def _insert(command: list[str], run: list[str]) -> list[str]:
     return ["python", *run, "--no-python", *command]
 
 
+def spots(job: Job, task: Task, environ: Mapping[str, str]) -> list[Spot]:
+    """Where each service of a task is started: on every node of its allocation, in the container if there is one."""
+    if task.nodes == 1 or job.executor != "slurm":
+        return [Spot(prefix=tuple(step(job)) if job.container else ())]
+    return [Spot(address(node), tuple(step(job, node=node))) for node in node_names(environ, task.nodes)]
+
+
+def node_names(environ: Mapping[str, str], count: int) -> list[str]:
+    """The nodes of the allocation, ours first."""
+    if count == 1:
+        return [environ.get("SLURMD_NODENAME") or socket.gethostname()]
+    listed = ["scontrol", "show", "hostnames", environ["SLURM_JOB_NODELIST"]]
+    names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+    mine = environ.get("SLURMD_NODENAME", names[0])
+    return sorted(names, key=lambda name: name != mine)
+
+
 def first_address(environ: Mapping[str, str]) -> str:
-    """How the other nodes reach the first one, on which we are. Its name need not resolve, its NodeAddr does."""
-    node = environ.get("SLURMD_NODENAME", "")
+    """How the other nodes reach the first one, on which we are."""
+    return address(environ.get("SLURMD_NODENAME", ""))
+
+
+def address(node: str) -> str:
+    """How other nodes reach one. Its name need not resolve, its NodeAddr does."""
     if node and shutil.which("scontrol"):
         shown = subprocess.run(["scontrol", "--oneliner", "show", "node", node], capture_output=True, text=True)
         if match := re.search(r"\bNodeAddr=(\S+)", shown.stdout):

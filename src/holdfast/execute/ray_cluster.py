@@ -37,7 +37,7 @@ class RayCluster:
         self.job = job
         self.task = task
         self.ray = ray
-        self.nodes = node_names(environ, task.nodes)
+        self.nodes = launchers.node_names(environ, task.nodes)
         self.address = f"{launchers.first_address(environ)}:{_free_port()}"
         self.environment = {**environ, **authentication(environ)}
         self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it: their paths must be short
@@ -94,16 +94,6 @@ class RayCluster:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
         shutil.rmtree(self.temporary, ignore_errors=True)
-
-
-def node_names(environ: Mapping[str, str], count: int) -> list[str]:
-    """The nodes of the allocation, ours first."""
-    if count == 1:
-        return [environ.get("SLURMD_NODENAME") or socket.gethostname()]
-    listed = ["scontrol", "show", "hostnames", environ["SLURM_JOB_NODELIST"]]
-    names = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-    mine = environ.get("SLURMD_NODENAME", names[0])
-    return sorted(names, key=lambda name: name != mine)
 
 
 def authentication(environ: Mapping[str, str]) -> dict[str, str]:

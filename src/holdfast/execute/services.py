@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,27 @@ Start = Callable[[Sequence[str], Mapping[str, str], Path], subprocess.Popen[byte
 """Starts a command with these variables more than the stage has, printing to this file."""
 
 
+@dataclass(frozen=True)
+class Spot:
+    """Where a server runs: the address at which it listens, and what starts it there. Loopback on our own node, unless
+    there are others that must reach it.
+    """
+
+    host: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+
+
+@dataclass
+class _Server:
+    """One that was started; `port` is the newest that it was given."""
+
+    service: Mapping[str, Any]
+    spot: Spot
+    log: Path
+    process: subprocess.Popen[bytes]
+    port: int
+
+
 class Services:
     """The servers of one attempt."""
 
@@ -32,9 +54,15 @@ class Services:
         self.running: list[tuple[str, subprocess.Popen[bytes]]] = []
 
     def start(
-        self, wanted: Iterable[Mapping[str, Any]], directory: Path, start: Start, keep: Callable[[], None]
+        self,
+        wanted: Iterable[Mapping[str, Any]],
+        directory: Path,
+        start: Start,
+        keep: Callable[[], None],
+        spots: Sequence[Spot] = (Spot(),),
     ) -> dict[str, str]:
-        """Start each service and wait until it answers; returns the variables that tell the stage where they are.
+        """Start each service on each spot and wait until it answers; returns the variables that tell the stage where
+        they are, the addresses of one service with spaces between them.
 
         `keep` is called meanwhile, many times a second.
 
@@ -43,24 +71,29 @@ class Services:
         """
         endpoints = {}
         for service in wanted:
-            port = self._start_one(service, directory / f"service-{service['name']}.log", start, keep)
-            endpoints[f"HOLDFAST_SERVICE_{service['name'].upper()}"] = f"http://127.0.0.1:{port}"
+            name = service["name"]
+            logs = [directory / f"service-{name}{f'-{number}' if number else ''}.log" for number in range(len(spots))]
+            servers = [_launch(service, spot, log, start) for spot, log in zip(spots, logs, strict=True)]
+            for server in servers:
+                self._await(server, start, keep)
+            urls = [f"http://{server.spot.host}:{server.port}" for server in servers]
+            endpoints[f"HOLDFAST_SERVICE_{name.upper()}"] = " ".join(urls)
         return endpoints
 
-    def _start_one(self, service: Mapping[str, Any], log: Path, start: Start, keep: Callable[[], None]) -> int:
+    def _await(self, server: _Server, start: Start, keep: Callable[[], None]) -> None:
+        """Wait until a server answers; one that ended is started again at another port."""
+        name = server.service["name"]
         code: int | None = None
-        for _ in range(STARTS):
-            port = _free_port()
-            command = [token.replace("{port}", str(port)) for token in service["command"]]
-            server = start(command, service["env"], log)
-            code = _await_answer(server, port, service, keep)
+        for last in range(STARTS):
+            code = _await_answer(server, keep)
             if code is None:
-                self.running.append((service["name"], server))
-                return port
-        told = diagnosis.telling_line(files.read_tail(log))
-        raise Interrupted(
-            "failed", f"service {service['name']} did not start: {told} ({diagnosis.exit_words(code or 0)})"
-        )
+                self.running.append((name, server.process))
+                return
+            if last < STARTS - 1:
+                again = _launch(server.service, server.spot, server.log, start)
+                server.process, server.port = again.process, again.port
+        told = diagnosis.telling_line(files.read_tail(server.log))
+        raise Interrupted("failed", f"service {name} did not start: {told} ({diagnosis.exit_words(code or 0)})")
 
     def check(self, words: Callable[[int], str]) -> None:
         """Whether all still run; `words` says how one ended.
@@ -80,15 +113,27 @@ class Services:
         self.running = []
 
 
-def _await_answer(
-    server: subprocess.Popen[bytes], port: int, service: Mapping[str, Any], keep: Callable[[], None]
-) -> int | None:
+def _launch(service: Mapping[str, Any], spot: Spot, log: Path, start: Start) -> _Server:
+    port = _free_port()
+    said = {"{port}": str(port), "{host}": spot.host}
+    command = [_filled(token, said) for token in service["command"]]
+    return _Server(service, spot, log, start([*spot.prefix, *command], service["env"], log), port)
+
+
+def _filled(token: str, said: Mapping[str, str]) -> str:
+    for mark, value in said.items():
+        token = token.replace(mark, value)
+    return token
+
+
+def _await_answer(server: _Server, keep: Callable[[], None]) -> int | None:
     """None once it answers; its exit code if it ended first (another process may have taken the port)."""
+    service = server.service
     deadline = time.monotonic() + service["timeout"]
     while time.monotonic() < deadline:
-        if (code := server.poll()) is not None:
+        if (code := server.process.poll()) is not None:
             return code
-        if _answers(port, service["ready"]):
+        if _answers(server.spot.host, server.port, service["ready"]):
             return None
         keep()
         time.sleep(TICK)
@@ -103,8 +148,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _answers(port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2.0)
+def _answers(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection(host, port, timeout=2.0)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200

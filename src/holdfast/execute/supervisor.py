@@ -162,7 +162,8 @@ class Supervisor:
         def start(command: Sequence[str], extra: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
             return self._start(command, {**environment, **extra}, log)
 
-        return self.services.start(self.task.services, claim.directory, start, lambda: self._keep_going(beat))
+        spots = launchers.spots(self.job, self.task, environment) if self.task.services else ()
+        return self.services.start(self.task.services, claim.directory, start, lambda: self._keep_going(beat), spots)
 
     def _check_inputs(self, claim: Claim) -> None:
         """Every input is there with all its files, and which one it was goes on record."""

@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import json
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import cached_property
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from holdfast.core import files, kind
-from holdfast.core.errors import ConfigError, HoldfastError, Stopped
+from holdfast.core.errors import ConfigError
 from holdfast.core.kind import Kind
 from holdfast.core.service import Service
 from holdfast.engines.serving import Serving
-from holdfast.environments import Prompt, with_version
+from holdfast.environments import with_version
+from holdfast.evaluation.collecting import Asking, Collecting
+from holdfast.evaluation.templates import ChatTemplate
 from holdfast.rollouts.collection import Collection, Sample, row_key
 
 if TYPE_CHECKING:
@@ -34,18 +31,12 @@ if TYPE_CHECKING:
     from holdfast.core.stage import Ref
     from holdfast.engines import Engine
     from holdfast.engines.completions import Sampling
-    from holdfast.environments import Environment, Grade
+    from holdfast.environments import Environment
     from holdfast.rollouts.calls import Limits
-    from holdfast.rollouts.counts import Counts
     from holdfast.rollouts.row_index import Index
-    from holdfast.rollouts.single_turn import Grading
 
-TEMPLATE = "as it is"
-"""The prompt template; part of a collection's identity. Templates come with the data sets that need them."""
 COUNTED = ("reward", "success", "answer", "finish", "usage", "timing")
 """What of a row its metrics depend on."""
-SAY_EVERY = 10.0
-"""Seconds between two lines in the log that say how far it is."""
 
 
 class EvaluateParams(Serving):
@@ -88,8 +79,10 @@ class EvaluateParams(Serving):
     """Where NeMo RL's `config.json` and `evaluation_data.json` are written, too."""
     verifier_workers: int = kind.placed(2, ge=1)
     """Processes that grade, where grading needs any."""
+    accept_missing: int = kind.placed(0, ge=0)
+    """So many responses may be missing, for reasons that no further try mends; the scores say so."""
     in_flight: int = kind.placed(32, ge=1)
-    """Requests at a time."""
+    """Requests at a time, to each engine."""
     deadline: float = kind.placed(600.0, gt=0)
     """Seconds for one request."""
     tries: int = kind.placed(3, ge=1)
@@ -134,20 +127,22 @@ class Evaluate(Kind):
         from holdfast.environments import load_environment
 
         environment = load_environment(params.environment, params.settings)
-        sampling = _sampling(params, environment)
+        sampling = _sampling(params, environment).given()
         key = row_key(
             **environment.identity(),
             model=_fingerprint(params, out),
-            sampling={"engine": params.engine, **sampling.given(), **params.identity(), **_draws(params)},
-            template=_template(params),
+            sampling={"engine": params.engine, **sampling, **params.identity(), **_draws(params)},
+            template=_template(params).identity,
         )
         collection = Collection(out.parts(key), out.attempt, out.token)
         ids = [prompt.id for prompt in environment.prompts()]
+        failed: dict[str, int] = {}
         with contextlib.closing(collection.index(ids, params.repeats)) as before:
             if before.done < before.wanted:
-                work = _Collecting(params, environment, sampling, key, _model(params, inputs), out)
-                asyncio.run(work.run(collection, before))
-        _write(params, environment, collection.index(ids, params.repeats), out)
+                asking = _asking(params, environment, key, _model(params, inputs), out)
+                counts = asyncio.run(Collecting(asking, out, params.accept_missing).run(collection, before))
+                failed = dict(counts.failed)
+        _write(params, environment, collection.index(ids, params.repeats), failed, out)
 
 
 def _model(params: EvaluateParams, inputs: Mapping[str, Path]) -> Path:
@@ -158,16 +153,15 @@ def _fingerprint(params: EvaluateParams, out: Output) -> str:
     return out.input_digests.get("model") or f"asserted {params.model}"
 
 
+def _intent(params: EvaluateParams) -> dict[str, Any]:
+    """What is asked, without where and how."""
+    said = params.model_dump(mode="json")
+    return {name: value for name, value in said.items() if name not in Evaluate().placed_params(said)}
+
+
 def _draws(params: EvaluateParams) -> dict[str, Any]:
     """What tells these rows from others that were drawn in the same way."""
     return {name: value for name, value in (("seed", params.seed), ("again", params.again)) if value not in (None, "")}
-
-
-def _template(params: EvaluateParams) -> str:
-    if not params.chat_template and not params.chat_template_kwargs:
-        return TEMPLATE
-    said = json.dumps([params.chat_template, params.chat_template_kwargs], sort_keys=True)
-    return hashlib.sha256(said.encode()).hexdigest()
 
 
 def _engine(params: EvaluateParams) -> Engine:
@@ -190,11 +184,32 @@ def _most_tokens(params: EvaluateParams, environment: Environment) -> int:
     return max(8192, params.in_flight * (longest + _sampling(params, environment).max_tokens))
 
 
-def _limits(params: EvaluateParams) -> Limits:
+def _template(params: EvaluateParams) -> ChatTemplate:
+    return ChatTemplate(params.chat_template, params.chat_template_kwargs)
+
+
+def _asking(params: EvaluateParams, environment: Environment, key: str, model: Path, out: Output) -> Asking:
+    urls = [params.url] if params.url else out.endpoints("engine")
+    standing = "asserted" if params.model else "to be judged" if params.url else None
+    return Asking(
+        environment=environment,
+        engine=_engine(params),
+        model=model,
+        sampling=_sampling(params, environment),
+        template=_template(params),
+        key=key,
+        urls=urls,
+        limits=_limits(params, len(urls)),
+        verifier_workers=params.verifier_workers,
+        standing=standing,
+    )
+
+
+def _limits(params: EvaluateParams, engines: int) -> Limits:
     from holdfast.rollouts.calls import Limits
 
     return Limits(
-        in_flight=params.in_flight,
+        in_flight=params.in_flight * engines,
         deadline=params.deadline,
         tries=params.tries,
         patience=params.patience,
@@ -202,155 +217,9 @@ def _limits(params: EvaluateParams) -> Limits:
     )
 
 
-class _Collecting:
-    """One attempt to have everything that is owed."""
-
-    def __init__(
-        self,
-        params: EvaluateParams,
-        environment: Environment,
-        sampling: Sampling,
-        key: str,
-        model: Path,
-        out: Output,
-    ) -> None:
-        self.params = params
-        self.environment = environment
-        self.sampling = sampling
-        self.key = key
-        self.model = model
-        self.out = out
-        self.engine = _engine(params)
-        self._say_next = time.monotonic() + SAY_EVERY
-
-    async def run(self, collection: Collection, index: Index) -> None:
-        """Ask for what is owed until nothing is.
-
-        Raises:
-            Stopped: the word to stop came.
-            HoldfastError: some responses could not be had; the others are recorded.
-        """
-        from holdfast.engines.client import connect
-        from holdfast.engines.url import judge
-        from holdfast.rollouts.breaker import Breaker
-        from holdfast.rollouts.calls import Calls
-        from holdfast.rollouts.collect import collect
-        from holdfast.rollouts.counts import Counts
-        from holdfast.rollouts.single_turn import SingleTurn
-
-        counts, limits = Counts(index.wanted, index.done), _limits(self.params)
-        prompts = {prompt.id: self._put(prompt) for prompt in self.environment.prompts()}
-        more: dict[str, Any] = {"attempt": self.out.attempt}
-        self._report(counts)
-        is_ours = self.params.url is None
-        where = self.out.endpoint("engine") if is_ours else str(self.params.url)
-        async with AsyncExitStack() as stack:
-            opened = connect(self.engine, self.model, self.sampling, where)
-            client, served = await stack.enter_async_context(opened)
-            if self.params.model:
-                more["model"] = "asserted"
-            elif not is_ours:
-                more["model"] = await asyncio.to_thread(judge, where, served, self.model)
-            grade = await stack.enter_async_context(_grading(self.params, self.environment))
-            breaker = Breaker(client.is_healthy, limits.patience, sys.stderr.write)
-            calls = Calls(limits, breaker)
-            work = SingleTurn(client, calls, prompts, grade, self._seeds(), index.response)
-            try:
-                trouble = await collect(
-                    index.owed(),
-                    work,
-                    collection,
-                    counts,
-                    limits=limits,
-                    trouble=lambda: calls.trouble,
-                    should_stop=self.out.stop_requested,
-                    report=self._report,
-                    more=more,
-                )
-            finally:
-                await breaker.close()
-        _check(counts, str(trouble or ""))
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(self.model)
-
-    def _put(self, prompt: Prompt) -> Prompt:
-        """The prompt as it is, or as the text that a template of our own makes of its messages."""
-        if not prompt.messages or _template(self.params) == TEMPLATE:
-            return prompt
-        text = self._tokenizer.apply_chat_template(
-            [dict(message) for message in prompt.messages],
-            chat_template=self.params.chat_template or None,
-            tokenize=False,
-            add_generation_prompt=True,
-            **self.params.chat_template_kwargs,
-        )
-        return Prompt(prompt.id, text)
-
-    def _seeds(self) -> Callable[[Sample], int | None]:
-        """Of each response, where the engine keeps to it. One that seeds the whole server gets a seed with the first
-        request of an attempt, so that no attempt repeats what an earlier one drew.
-        """
-        from holdfast.rollouts.single_turn import derive_seed
-
-        if self.engine.capabilities.seeds == "request":
-            return lambda sample: derive_seed(self.key, sample)
-        first = [int(self.out.token, 16) % 2**31]
-        return lambda sample: first.pop() if first else None
-
-    def _report(self, counts: Counts) -> None:
-        self.out.progress(counts.done, counts.wanted, "response")
-        if time.monotonic() >= self._say_next:
-            self._say_next = time.monotonic() + SAY_EVERY
-            sys.stderr.write(counts.line() + "\n")
-
-
-def _check(counts: Counts, trouble: str) -> None:
-    """
-    Raises:
-        Stopped: the word to stop came.
-        HoldfastError: some responses could not be had.
-    """
-    failed = sum(counts.failed.values())
-    if failed:
-        gave_up = f"; given up: {trouble}" if trouble else ""
-        says = f"{failed} of {counts.wanted} responses failed, the first: {counts.first_failure}"
-        raise HoldfastError(says + gave_up)
-    if trouble:
-        raise HoldfastError(f"given up at response {counts.done} of {counts.wanted}: {trouble}")
-    if counts.done < counts.wanted:
-        raise Stopped(f"stopped at response {counts.done} of {counts.wanted}")
-
-
-@asynccontextmanager
-async def _grading(params: EvaluateParams, environment: Environment) -> AsyncIterator[Grading]:
-    """How responses are graded: by the environment itself, or where that may hang by processes that can be killed."""
-    from holdfast.rollouts.single_turn import NotGraded
-    from holdfast.verifiers.pool import ScorerError, ScorerTimeout, VerifierPool
-
-    async def by_environment(prompt_id: str, response: str) -> Grade:
-        return environment.grade(prompt_id, response)
-
-    if environment.verifier is None:
-        yield by_environment
-        return
-    async with VerifierPool(environment.verifier, params.verifier_workers) as pool:
-
-        async def by_pool(prompt_id: str, response: str) -> Grade:
-            try:
-                return await pool.grade(response, environment.solution(prompt_id))
-            except ScorerTimeout as error:
-                raise NotGraded("scorer_timeout", str(error)) from error
-            except ScorerError as error:
-                raise NotGraded("scorer_error", str(error)) from error
-
-        yield by_pool
-
-
-def _write(params: EvaluateParams, environment: Environment, index: Index, out: Output) -> None:
+def _write(
+    params: EvaluateParams, environment: Environment, index: Index, failed: Mapping[str, int], out: Output
+) -> None:
     """`rows.jsonl` in the order of the prompts, `metrics.json`, and lines of `metrics.jsonl`."""
     from holdfast.evaluation import metrics, nemo_rl_files
 
@@ -372,8 +241,9 @@ def _write(params: EvaluateParams, environment: Environment, index: Index, out: 
             "standing": sorted(standings),
             "model_digest": _fingerprint(params, out),
             "problems": environment.identity(),
-            **params.model_dump(mode="json"),
+            **_intent(params),
         },
+        failed=failed,
         ks=sorted({*metrics.default_ks(params.repeats), params.k} - {1}),
     )
     out.metric(params.step or 0, **{each["name"]: each["value"] for each in content["metrics"]})
