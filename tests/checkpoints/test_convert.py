@@ -256,3 +256,78 @@ def test_a_model_directory_is_a_checkpoint_too(tmp_path: Path) -> None:
     summary = convert_to(tmp_path / "out", save(model, tmp_path / "model"))
     assert summary.sentence == "a Hugging Face model directory"
     assert torch.equal(logits(load(tmp_path / "out")), logits(model))
+
+
+def test_tokenizer_and_chat_template_come_from_beside_the_weights(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from holdfast.training.tiny_model import make_tokenizer
+
+    base = save(make_model("qwen3"), tmp_path / "base")
+    make_tokenizer().save_pretrained(base)
+    (base / "modeling_own.py").write_text("raise SystemExit('never')")
+    step = write_step(tmp_path / "run", 4, base, tokenizer={"name": "not/there"})
+    save_v2(make_model("qwen3", seed=1).state_dict(), step)
+    trained = make_tokenizer()
+    trained.chat_template = "{% for m in messages %}<{{ m['content'] }}>{% endfor %}"
+    trained.save_pretrained(step / "policy" / "tokenizer")
+    summary = convert_to(tmp_path / "out", step)
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    assert loaded.apply_chat_template([{"role": "user", "content": "1+1"}], tokenize=False) == "<1+1>"
+    assert loaded("1+1=")["input_ids"] == trained("1+1=")["input_ids"]
+    assert summary.notes == ("programs of the source model are not carried over: modeling_own.py",)
+    assert not list((tmp_path / "out").glob("*.py"))
+
+
+def test_a_template_of_the_run_is_used_where_no_tokenizer_was_saved(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from holdfast.training.tiny_model import make_tokenizer
+
+    base = save(make_model("qwen3"), tmp_path / "base")
+    make_tokenizer().save_pretrained(base)
+    template = "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+    step = write_step(tmp_path / "run", 4, base, tokenizer={"name": str(base), "chat_template": template})
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    convert_to(tmp_path / "out", step)
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    assert loaded.apply_chat_template([{"role": "user", "content": "1"}], tokenize=False) == "[1]"
+
+
+def test_generation_settings_are_those_of_the_source(tmp_path: Path) -> None:
+    base = save(make_model("qwen3"), tmp_path / "base")
+    (base / "generation_config.json").write_text('{"temperature": 0.6, "eos_token_id": [2, 3]}')
+    step = write_step(tmp_path / "run", 4, base)
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    convert_to(tmp_path / "out", step)
+    assert load(tmp_path / "out").generation_config.temperature == 0.6
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_weights_of_torch_save_are_read_without_running_them(wrapped: bool, tmp_path: Path) -> None:
+    import torch
+
+    model = make_model("llama", seed=1)
+    directory = save(make_model("llama"), tmp_path / "model")
+    (directory / "model.safetensors").unlink()
+    state = model.state_dict()
+    torch.save({"model": state, "step": 3} if wrapped else state, directory / "pytorch_model.bin")
+    convert_to(tmp_path / "out", directory)
+    assert torch.equal(logits(load(tmp_path / "out")), logits(model))
+
+
+def test_a_checkpoint_of_an_unknown_model_asks_for_one(tmp_path: Path) -> None:
+    saved = save_dcp(dict(make_model("llama").state_dict()), tmp_path / "dcp")
+    with pytest.raises(UserError, match="does not say of what model"):
+        plan(saved)
+
+
+def test_quantization_of_the_source_is_not_claimed_of_plain_weights(tmp_path: Path) -> None:
+    base = save(make_model("qwen3"), tmp_path / "base")
+    config = read_config(base)
+    (base / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "fp8"}}))
+    step = write_step(tmp_path / "run", 4, base)
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    summary = convert_to(tmp_path / "out", step)
+    assert "quantization_config" not in read_config(tmp_path / "out")
+    assert "quantization_config is left out" in summary.notes[0]

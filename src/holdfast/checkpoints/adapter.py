@@ -66,8 +66,6 @@ def parse(tensors: Iterable[Tensor], config: Mapping[str, Any], where: Path) -> 
     factors: dict[str, dict[str, Tensor]] = {}
     replaced: dict[str, Tensor] = {}
     for tensor in tensors:
-        if ".original_module." in tensor.name:  # what a module of `modules_to_save` was before
-            continue
         name = strip(tensor.name)
         match = MATRIX.fullmatch(name)
         if match:

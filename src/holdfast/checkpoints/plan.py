@@ -75,7 +75,7 @@ def plan(path: Path, options: Options | None = None) -> Plan:
 
 def _is_adapters(name: str) -> bool:
     """Whether a tensor in a checkpoint of the trainer's memory belongs to an adapter, not to the model below."""
-    return any(part in name for part in (".lora_", ".modules_to_save.", ".original_module."))
+    return ".lora_" in name or ".modules_to_save." in name
 
 
 def _plan_adapter(asked: Asked, content: Contents, mine: Collection[str]) -> Plan:
