@@ -331,3 +331,32 @@ def test_quantization_of_the_source_is_not_claimed_of_plain_weights(tmp_path: Pa
     summary = convert_to(tmp_path / "out", step)
     assert "quantization_config" not in read_config(tmp_path / "out")
     assert "quantization_config is left out" in summary.notes[0]
+
+
+def test_names_of_torchtitan_are_not_guessed_at(tmp_path: Path) -> None:
+    import torch
+
+    base = save(make_model("llama"), tmp_path / "base")
+    state = {"tok_embeddings.weight": torch.zeros(48, 32), "layers.0.attention.wq.weight": torch.zeros(32, 32)}
+    with pytest.raises(UserError, match="names of torchtitan's own models") as caught:
+        plan(save_dcp(state, tmp_path / "dcp"), Options(model=str(base)))
+    assert "convert_to_hf.py" in caught.value.hint
+
+
+def test_a_conversion_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    step = write_step(tmp_path / "run", 4, save(make_model("qwen3_moe"), tmp_path / "base"))
+    save_v1(make_model("qwen3_moe", seed=1).state_dict(), step)
+    (tmp_path / "out").mkdir()
+    program = (
+        "import sys; from pathlib import Path; from holdfast.checkpoints import convert, describe, plan\n"
+        "step, out = map(Path, sys.argv[1:])\n"
+        "describe.describe(step); convert.run(plan.plan(step), out)\n"
+        "heavy = {'torch', 'transformers', 'safetensors', 'numpy', 'huggingface_hub'}\n"
+        "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, step, tmp_path / "out"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size > 10_000

@@ -61,6 +61,14 @@ def test_consolidated_safetensors_come_first_when_they_are_whole(tmp_path: Path)
     assert (found.weights, found.model) == (model / "consolidated", model / "consolidated")
 
 
+def test_sharded_checkpoints_of_the_hugging_face_trainer_are_found(tmp_path: Path) -> None:
+    step = lay(
+        tmp_path / "checkpoint-5", "trainer_state.json", "pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata"
+    )
+    assert recognise(step).weights == step / "pytorch_model_fsdp_0"
+    assert find_step(recognise(step).weights) == step
+
+
 def test_an_adapter_is_found_where_policy_v2_saves_it(tmp_path: Path) -> None:
     lay(tmp_path, "policy/weights/model/adapter_config.json", "policy/weights/model/adapter_model.safetensors")
     found = recognise(tmp_path)

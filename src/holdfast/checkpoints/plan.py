@@ -99,7 +99,8 @@ def _plan_adapter(asked: Asked, content: Contents, mine: Collection[str]) -> Pla
 
 
 def _find_adapter_config(weights: Path) -> Path:
-    places = [directory / ADAPTER_CONFIG for directory in (weights, *list(weights.parents)[:2])]
+    verls = weights / "lora_adapter"
+    places = [directory / ADAPTER_CONFIG for directory in (weights, verls, *list(weights.parents)[:2])]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise UserError(
