@@ -360,3 +360,24 @@ def test_a_conversion_loads_neither_torch_nor_transformers(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, "-c", program, step, tmp_path / "out"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert (tmp_path / "out" / "model.safetensors").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden_size": "wide"}, "has sizes that are none"),
+        ({"num_attention_heads": 0, "head_dim": None}, "has sizes that are none"),
+        ({"vocab_size": None}, "has sizes that are none"),
+        ({"num_hidden_layers": 3}, r"lacks model\.layers\.2\."),
+        ({"model_type": "no-such-model"}, "no template for the architecture 'no-such-model'"),
+    ],
+)
+def test_a_config_that_is_none_is_one_line(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+    base = save(make_model("qwen3"), tmp_path / "base")
+    step = write_step(tmp_path / "run", 4, base)
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    (base / "config.json").write_text(json.dumps({**read_config(base), **fields}))
+    (base / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        plan(step)
+    assert "\n" not in str(caught.value) and caught.value.hint

@@ -170,6 +170,10 @@ def test_an_exported_adapter_is_one_that_peft_loads(tmp_path: Path) -> None:
         ({"lora_alpha": 0}, "lora_alpha is 0"),
         ({"target_parameters": ["mlp.experts.gate_up_proj"]}, "target_parameters is"),
         ({"something_new": 1}, "something_new is 1"),
+        ({"r": None}, "does not say the scale of model"),
+        ({"lora_alpha": "much"}, "does not say the scale of model"),
+        ({"alpha_pattern": {"[": 3}}, "does not say the scale of model"),
+        ({"rank_pattern": {"q_proj": 0}}, "does not say the scale of model"),
         ({"r": 8}, "have rank 4, but the config says 8"),
     ],
 )

@@ -85,7 +85,7 @@ policy:
     assert run.overrides == {"rope_scaling": {"factor": 4, "type": "yarn"}}
 
 
-@pytest.mark.parametrize("text", ["policy: {}", "policy: 3", "model: x", "policy: {model_name: 3}"])
+@pytest.mark.parametrize("text", ["policy: {}", "policy: 3", "model: x", "policy: {model_name: 3}", ""])
 def test_a_config_without_a_model_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no policy\.model_name"):
         source_model.read_run_config(put(tmp_path / "config.yaml", text))
