@@ -256,3 +256,128 @@ def test_a_model_directory_is_a_checkpoint_too(tmp_path: Path) -> None:
     summary = convert_to(tmp_path / "out", save(model, tmp_path / "model"))
     assert summary.sentence == "a Hugging Face model directory"
     assert torch.equal(logits(load(tmp_path / "out")), logits(model))
+
+
+def test_tokenizer_and_chat_template_come_from_beside_the_weights(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from holdfast.training.tiny_model import make_tokenizer
+
+    base = save(make_model("qwen3"), tmp_path / "base")
+    make_tokenizer().save_pretrained(base)
+    (base / "modeling_own.py").write_text("raise SystemExit('never')")
+    step = write_step(tmp_path / "run", 4, base, tokenizer={"name": "not/there"})
+    save_v2(make_model("qwen3", seed=1).state_dict(), step)
+    trained = make_tokenizer()
+    trained.chat_template = "{% for m in messages %}<{{ m['content'] }}>{% endfor %}"
+    trained.save_pretrained(step / "policy" / "tokenizer")
+    summary = convert_to(tmp_path / "out", step)
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    assert loaded.apply_chat_template([{"role": "user", "content": "1+1"}], tokenize=False) == "<1+1>"
+    assert loaded("1+1=")["input_ids"] == trained("1+1=")["input_ids"]
+    assert summary.notes == ("programs of the source model are not carried over: modeling_own.py",)
+    assert not list((tmp_path / "out").glob("*.py"))
+
+
+def test_a_template_of_the_run_is_used_where_no_tokenizer_was_saved(tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from holdfast.training.tiny_model import make_tokenizer
+
+    base = save(make_model("qwen3"), tmp_path / "base")
+    make_tokenizer().save_pretrained(base)
+    template = "{% for m in messages %}[{{ m['content'] }}]{% endfor %}"
+    step = write_step(tmp_path / "run", 4, base, tokenizer={"name": str(base), "chat_template": template})
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    convert_to(tmp_path / "out", step)
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "out", local_files_only=True)
+    assert loaded.apply_chat_template([{"role": "user", "content": "1"}], tokenize=False) == "[1]"
+
+
+def test_generation_settings_are_those_of_the_source(tmp_path: Path) -> None:
+    base = save(make_model("qwen3"), tmp_path / "base")
+    (base / "generation_config.json").write_text('{"temperature": 0.6, "eos_token_id": [2, 3]}')
+    step = write_step(tmp_path / "run", 4, base)
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    convert_to(tmp_path / "out", step)
+    assert load(tmp_path / "out").generation_config.temperature == 0.6
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_weights_of_torch_save_are_read_without_running_them(wrapped: bool, tmp_path: Path) -> None:
+    import torch
+
+    model = make_model("llama", seed=1)
+    directory = save(make_model("llama"), tmp_path / "model")
+    (directory / "model.safetensors").unlink()
+    state = model.state_dict()
+    torch.save({"model": state, "step": 3} if wrapped else state, directory / "pytorch_model.bin")
+    convert_to(tmp_path / "out", directory)
+    assert torch.equal(logits(load(tmp_path / "out")), logits(model))
+
+
+def test_a_checkpoint_of_an_unknown_model_asks_for_one(tmp_path: Path) -> None:
+    saved = save_dcp(dict(make_model("llama").state_dict()), tmp_path / "dcp")
+    with pytest.raises(UserError, match="does not say of what model"):
+        plan(saved)
+
+
+def test_quantization_of_the_source_is_not_claimed_of_plain_weights(tmp_path: Path) -> None:
+    base = save(make_model("qwen3"), tmp_path / "base")
+    config = read_config(base)
+    (base / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "fp8"}}))
+    step = write_step(tmp_path / "run", 4, base)
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    summary = convert_to(tmp_path / "out", step)
+    assert "quantization_config" not in read_config(tmp_path / "out")
+    assert "quantization_config is left out" in summary.notes[0]
+
+
+def test_names_of_torchtitan_are_not_guessed_at(tmp_path: Path) -> None:
+    import torch
+
+    base = save(make_model("llama"), tmp_path / "base")
+    state = {"tok_embeddings.weight": torch.zeros(48, 32), "layers.0.attention.wq.weight": torch.zeros(32, 32)}
+    with pytest.raises(UserError, match="names of torchtitan's own models") as caught:
+        plan(save_dcp(state, tmp_path / "dcp"), Options(model=str(base)))
+    assert "convert_to_hf.py" in caught.value.hint
+
+
+def test_a_conversion_loads_neither_torch_nor_transformers(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    step = write_step(tmp_path / "run", 4, save(make_model("qwen3_moe"), tmp_path / "base"))
+    save_v1(make_model("qwen3_moe", seed=1).state_dict(), step)
+    (tmp_path / "out").mkdir()
+    program = (
+        "import sys; from pathlib import Path; from holdfast.checkpoints import convert, describe, plan\n"
+        "step, out = map(Path, sys.argv[1:])\n"
+        "describe.describe(step); convert.run(plan.plan(step), out)\n"
+        "heavy = {'torch', 'transformers', 'safetensors', 'numpy', 'huggingface_hub'}\n"
+        "sys.exit(', '.join(heavy & sys.modules.keys()) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, step, tmp_path / "out"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert (tmp_path / "out" / "model.safetensors").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"hidden_size": "wide"}, "has sizes that are none"),
+        ({"num_attention_heads": 0, "head_dim": None}, "has sizes that are none"),
+        ({"vocab_size": None}, "has sizes that are none"),
+        ({"num_hidden_layers": 3}, r"lacks model\.layers\.2\."),
+        ({"model_type": "no-such-model"}, "no template for the architecture 'no-such-model'"),
+    ],
+)
+def test_a_config_that_is_none_is_one_line(fields: dict[str, Any], message: str, tmp_path: Path) -> None:
+    base = save(make_model("qwen3"), tmp_path / "base")
+    step = write_step(tmp_path / "run", 4, base)
+    save_v1(make_model("qwen3", seed=1).state_dict(), step)
+    (base / "config.json").write_text(json.dumps({**read_config(base), **fields}))
+    (base / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        plan(step)
+    assert "\n" not in str(caught.value) and caught.value.hint

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.checkpoints.names import unwrap
+from holdfast.checkpoints.recognise import ADAPTER_CONFIG
 from holdfast.checkpoints.tensors import Tensor
 from holdfast.core.errors import UserError
 
@@ -66,8 +67,6 @@ def parse(tensors: Iterable[Tensor], config: Mapping[str, Any], where: Path) -> 
     factors: dict[str, dict[str, Tensor]] = {}
     replaced: dict[str, Tensor] = {}
     for tensor in tensors:
-        if ".original_module." in tensor.name:  # what a module of `modules_to_save` was before
-            continue
         name = strip(tensor.name)
         match = MATRIX.fullmatch(name)
         if match:
@@ -128,14 +127,19 @@ def _pair(module: str, found: Mapping[str, Tensor], config: Mapping[str, Any], w
             f"{where}: the factors of {module} have shapes {list(a.shape)} and {list(b.shape)}, which do not fit",
             "only layers with a matrix can be merged; merge others with PEFT (`merge_and_unload`)",
         )
-    rank = _pattern(config, "rank_pattern", module, config.get("r"))
+    try:
+        rank = _pattern(config, "rank_pattern", module, config.get("r"))
+        alpha = float(_pattern(config, "alpha_pattern", module, config.get("lora_alpha")))
+        scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    except (TypeError, ValueError, AttributeError, ZeroDivisionError, re.error) as error:
+        raise UserError(
+            f"{where}: {ADAPTER_CONFIG} does not say the scale of {module}: {error}", "restore it from a copy"
+        ) from None
     if rank != a.shape[0]:
         raise UserError(
             f"{where}: the factors of {module} have rank {a.shape[0]}, but the config says {rank}",
             "this is the config of another adapter",
         )
-    alpha = float(_pattern(config, "alpha_pattern", module, config.get("lora_alpha")))
-    scale = alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
     return Pair(a, b, scale, embedding or bool(config.get("fan_in_fan_out")))
 
 
@@ -144,6 +148,4 @@ def _pattern(config: Mapping[str, Any], table: str, module: str, otherwise: Any)
     for key, value in (config.get(table) or {}).items():
         if re.match(rf"(.*\.)?({key})$", module):
             return value
-    if otherwise is None:
-        raise UserError(f"the adapter's config has no {'r' if table == 'rank_pattern' else 'lora_alpha'}", "")
     return otherwise

@@ -7,10 +7,8 @@ block of memory: read, checked, cast, written. Memory is a few blocks for each t
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,19 +16,17 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from holdfast.checkpoints import cast, checksums, gather, parallel
+from holdfast.checkpoints import cast, checksums, disk, gather, parallel
 from holdfast.checkpoints.checksums import Ledger
 from holdfast.checkpoints.gather import BlockReader, OpenFiles, Prepared, Sums
 from holdfast.checkpoints.layout import OutputFile, Place
 from holdfast.checkpoints.tensors import ITEM_SIZES, Checked, Computed, Tensor
 from holdfast.core import files as durable
-from holdfast.core.errors import UserError
 
-UNIT = 16 * 2**20
-"""Bytes that a thread takes on at once."""
+BLOCKS = 16
+"""That a thread takes on at once: 16 MiB."""
 NOT_THERE = {errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM, errno.ETXTBSY}
 """What `copy_file_range` says where it cannot; a seccomp filter says EPERM."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class _Output:
@@ -81,13 +77,14 @@ def write(
     *,
     check: bool = True,
     threads: int | None = None,
+    block: int = gather.BLOCK,
     progress: parallel.Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> None:
     """Make the files in `directory`, and wait until they are on disk (their names are the caller's to sync).
 
-    `check` compares what is read with the checksums that were saved with it. `progress(done, total)` counts bytes
-    written.
+    `check` compares what is read with the checksums that were saved with it. A thread holds two blocks of `block` bytes
+    (with a cast six). `progress(done, total)` counts bytes written.
 
     Raises:
         DamagedFile: pieces do not tile a tensor, a file is missing, short, or not what was saved.
@@ -96,7 +93,7 @@ def write(
         Stopped: `stop` said so; the files are unfinished.
     """
     ledger = Ledger() if check else None
-    outputs, units = _list_units(directory, planned, check)
+    outputs, units = _list_units(directory, planned, check, block)
     _allocate(directory, planned)
     total = sum(place.nbytes for file in planned for place in file.places)
 
@@ -104,7 +101,7 @@ def write(
     def work() -> Iterator[Callable[[_Unit], int]]:
         opened = OpenFiles()
         try:
-            yield _Writer(opened, ledger).write
+            yield _Writer(opened, ledger, block).write
         finally:
             opened.close()
 
@@ -115,7 +112,9 @@ def write(
             output.close()
 
 
-def _list_units(directory: Path, planned: Sequence[OutputFile], check: bool) -> tuple[list[_Output], list[_Unit]]:
+def _list_units(
+    directory: Path, planned: Sequence[OutputFile], check: bool, block: int
+) -> tuple[list[_Output], list[_Unit]]:
     outputs, units = [], []
     tensors = []
     for file in planned:
@@ -124,7 +123,7 @@ def _list_units(directory: Path, planned: Sequence[OutputFile], check: bool) -> 
             if isinstance(place.source, Tensor):
                 prepared = gather.prepare(place.source)
                 tensors.append(prepared.tensor)
-                parts += [(place, prepared, first, end) for first, end in _cut(place)]
+                parts += [(place, prepared, first, end) for first, end in _cut(place, block)]
             elif place.nbytes:
                 parts.append((place, None, 0, 0))
         output = _Output(directory / file.name, len(parts))
@@ -134,19 +133,19 @@ def _list_units(directory: Path, planned: Sequence[OutputFile], check: bool) -> 
     return outputs, [_Unit(None, None, None, checked=checked) for checked in apart] + units
 
 
-def _cut(place: Place) -> Iterator[tuple[int, int]]:
+def _cut(place: Place, block: int) -> Iterator[tuple[int, int]]:
     """Parts of a tensor, in elements, of whole blocks."""
     whole = prod(place.source.shape)
-    block = _block(place)
-    step = max(1, UNIT // (block * ITEM_SIZES[place.source.dtype])) * block
+    held = _elements(place, block)
+    step = max(1, BLOCKS * block // (held * ITEM_SIZES[place.source.dtype])) * held
     for first in range(0, whole, step):
         yield first, min(whole, first + step)
 
 
-def _block(place: Place) -> int:
-    """Elements that are held at once."""
+def _elements(place: Place, block: int) -> int:
+    """That are held at once."""
     widest = max(ITEM_SIZES[place.source.dtype], ITEM_SIZES[place.dtype])
-    return gather.choose_step(place.source.shape, gather.BLOCK // widest)
+    return gather.choose_step(place.source.shape, max(1, block // widest))
 
 
 def _allocate(directory: Path, planned: Sequence[OutputFile]) -> None:
@@ -154,49 +153,22 @@ def _allocate(directory: Path, planned: Sequence[OutputFile]) -> None:
         path = directory / file.name
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            reserve(fd, file.size)
+            disk.reserve(fd, file.size)
             durable.write_all(fd, file.header)
             if not any(place.nbytes for place in file.places):
                 os.fsync(fd)
         except OSError as error:
-            raise _explain(error, path, file.size) from None
+            raise disk.explain(error, path, file.size) from None
         finally:
             os.close(fd)
-
-
-def reserve(fd: int, size: int) -> None:
-    """Make a file this long, its space its own where the file system can do that.
-
-    `os.posix_fallocate` would write zeros where it cannot, byte by byte over the network.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    if sys.platform == "linux" and size:
-        fallocate = ctypes.CDLL(None, use_errno=True).fallocate
-        if fallocate(fd, 0, ctypes.c_long(0), ctypes.c_long(size)) == 0:
-            return
-        number = ctypes.get_errno()
-        if number in FULL:
-            raise OSError(number, os.strerror(number))
-    free = os.fstatvfs(fd)
-    if free.f_bavail * free.f_frsize < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    os.ftruncate(fd, size)
-
-
-def _explain(error: OSError, path: Path, size: int | None = None) -> OSError | UserError:
-    if error.errno not in FULL:
-        return error
-    needs = f", which needs {size} bytes" if size else ""
-    return UserError(f"{path}: {error.strerror}{needs}", f"make room: df -h {path.parent}")
 
 
 class _Writer:
     """What one thread does, with its buffers."""
 
-    def __init__(self, files: OpenFiles, ledger: Ledger | None) -> None:
+    def __init__(self, files: OpenFiles, ledger: Ledger | None, block: int) -> None:
         self.files = files
+        self.block = block
         self.ledger = ledger
         self.reader = BlockReader(files)
         self._buffer = bytearray()
@@ -215,10 +187,12 @@ class _Writer:
             else:
                 if not self._copy_directly(fd, unit.place, unit.prepared, unit):
                     self._copy_blocks(fd, unit.place, unit.prepared, unit)
-                count = (unit.end - unit.first) * ITEM_SIZES[unit.place.dtype]
+                size = ITEM_SIZES[unit.place.dtype]
+                count = (unit.end - unit.first) * size
+                disk.begin_flush(fd, unit.place.offset + unit.first * size, count)
             unit.output.finish_unit()
         except OSError as error:
-            raise _explain(error, unit.output.path) from None
+            raise disk.explain(error, unit.output.path) from None
         return count
 
     def _copy_directly(self, fd: int, place: Place, prepared: Prepared, unit: _Unit) -> bool:
@@ -253,14 +227,14 @@ class _Writer:
     def _copy_blocks(self, fd: int, place: Place, prepared: Prepared, unit: _Unit) -> None:
         size, kept = ITEM_SIZES[prepared.tensor.dtype], ITEM_SIZES[place.dtype]
         convert = cast.choose(prepared.tensor.dtype, place.dtype)
-        step = _block(place)
+        step = _elements(place, self.block)
         if len(self._buffer) < step * size:
             self._buffer = bytearray(step * size)
         sums = Sums(prepared.tensor.name) if self.ledger else None
         for first in range(unit.first, unit.end, step):
             block = memoryview(self._buffer)[: min(step, unit.end - first) * size]
             self.reader.read(prepared, first, block, sums)
-            write_at(fd, convert(block) if convert else block, place.offset + first * kept)
+            disk.write_at(fd, convert(block) if convert else block, place.offset + first * kept)
         if sums and self.ledger:
             sums.hand_over(self.ledger)
 
@@ -276,15 +250,7 @@ class _Writer:
             made = convert(data[:whole]) if convert else data[:whole]
             if at + len(made) > place.offset + place.nbytes:
                 raise ValueError(f"{computed.name} is computed as more than {computed.nbytes} bytes")
-            write_at(fd, made, at)
+            disk.write_at(fd, made, at)
             at += len(made)
         if left or at != place.offset + place.nbytes:
             raise ValueError(f"{computed.name} is computed as less than {computed.nbytes} bytes")
-
-
-def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
-    """`os.pwrite` until nothing is left."""
-    view = memoryview(data)
-    while view:
-        count = os.pwrite(fd, view, offset)
-        view, offset = view[count:], offset + count

@@ -103,7 +103,10 @@ def read_metadata(directory: Path) -> Metadata:
     path = directory / METADATA
     fd = torch_file.open_file(path)
     with os.fdopen(fd, "rb") as file:
-        data = file.read(restricted_pickle.LARGEST + 1)
+        size = os.fstat(fd).st_size
+        if size > restricted_pickle.LARGEST:
+            raise UserError(f"{path}: {size} bytes, at most {restricted_pickle.LARGEST} are read")
+        data = file.read()
     if not data:
         raise DamagedFile(f"{path}: it is empty", "the checkpoint is incomplete")
     content = restricted_pickle.load(data, path, ALLOWED)

@@ -70,7 +70,7 @@ class OpenFiles:
 
 def ends_early(path: Path, fd: int, expected: int) -> DamagedFile:
     return DamagedFile(
-        f"{path}: {os.fstat(fd).st_size} bytes, expected {expected} at least", "it became shorter while it was read"
+        f"{path}: it became shorter while it was read: {os.fstat(fd).st_size} bytes, expected {expected} at least"
     )
 
 

@@ -58,8 +58,9 @@ def make_config(source: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     content = config_files.merge(read_json(source / CONFIG), dict(overrides))
     for key in OF_ONE_MACHINE:
         content.pop(key, None)
-    elsewhere = {name: code for name, code in (content.get("auto_map") or {}).items() if "--" in str(code)}
-    content.pop("auto_map", None)
+    classes = content.pop("auto_map", None)
+    entries = classes.items() if isinstance(classes, dict) else ()
+    elsewhere = {name: code for name, code in entries if "--" in str(code)}
     return {**content, "auto_map": elsewhere} if elsewhere else content
 
 
@@ -94,8 +95,9 @@ def make_generation_config(places: Sequence[Path], config: Mapping[str, Any]) ->
     for place in places:
         if (place / GENERATION).is_file():
             return read_json(place / GENERATION)
-    text = config.get("text_config") or {}
-    tokens = {key: config.get(key, text.get(key)) for key in SPECIAL}
+    text = config.get("text_config")
+    inner = text if isinstance(text, dict) else {}
+    tokens = {key: config.get(key, inner.get(key)) for key in SPECIAL}
     return {"_from_model_config": True, **{key: value for key, value in tokens.items() if value is not None}}
 
 

@@ -17,6 +17,7 @@ from holdfast.core.errors import UserError
 
 WRAPPERS = {
     "_orig_mod", "_fsdp_wrapped_module", "_fpw_module", "_checkpoint_wrapped_module", "_forward_module", "base_layer",
+    "original_module",
 }  # fmt: skip
 """torch.compile, FSDP (both spellings), activation checkpointing, Lightning, PEFT around what it changes."""
 OTHER_STATE = {

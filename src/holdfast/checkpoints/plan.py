@@ -75,7 +75,7 @@ def plan(path: Path, options: Options | None = None) -> Plan:
 
 def _is_adapters(name: str) -> bool:
     """Whether a tensor in a checkpoint of the trainer's memory belongs to an adapter, not to the model below."""
-    return any(part in name for part in (".lora_", ".modules_to_save.", ".original_module."))
+    return ".lora_" in name or ".modules_to_save." in name
 
 
 def _plan_adapter(asked: Asked, content: Contents, mine: Collection[str]) -> Plan:
@@ -99,7 +99,8 @@ def _plan_adapter(asked: Asked, content: Contents, mine: Collection[str]) -> Pla
 
 
 def _find_adapter_config(weights: Path) -> Path:
-    places = [directory / ADAPTER_CONFIG for directory in (weights, *list(weights.parents)[:2])]
+    verls = weights / "lora_adapter"
+    places = [directory / ADAPTER_CONFIG for directory in (weights, verls, *list(weights.parents)[:2])]
     found = next((place for place in places if place.is_file()), None)
     if found is None:
         raise UserError(

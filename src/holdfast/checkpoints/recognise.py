@@ -26,8 +26,10 @@ TORCH_WEIGHTS = "pytorch_model.bin"
 RANK_FILE = re.compile(r"model_world_size_(\d+)_rank_(\d+)\.pt")
 MEGATRON = re.compile(r"iter_\d+")
 STEP = re.compile(r"(global_)?step[_-]?\d+|checkpoint-\d+")
-BELOW = ("", "model", "weights", "weights/model", "policy/weights", "policy/weights/model", "actor")
-"""Where tensors may lie below what is given: the directory itself, ours (`model/`), NeMo RL's, verl's."""
+BELOW = (
+    "", "model", "weights", "weights/model", "policy/weights", "policy/weights/model", "actor", "pytorch_model_fsdp_0",
+)  # fmt: skip
+"""Where tensors may lie below what is given: the directory itself, ours (`model/`), NeMo RL's, verl's, accelerate's."""
 SHOWN = 8
 
 

@@ -119,7 +119,7 @@ def _read_tensor(path: Path, name: str, entry: Any, data: int) -> Tensor:
     dtype, shape, offsets = fields.get("dtype"), _sizes(fields.get("shape")), _sizes(fields.get("data_offsets"))
     if shape is None or offsets is None or len(offsets) != 2 or len(shape) > 64:
         raise _damaged(path, f"{name[:200]} has no shape or no place")
-    if dtype not in ITEM_SIZES:
+    if not isinstance(dtype, str) or dtype not in ITEM_SIZES:
         raise UserError(f"{path}: {name} is of dtype {dtype!r}, which is not known")
     begin, end = offsets
     if end - begin != prod(shape) * ITEM_SIZES[dtype]:

@@ -97,6 +97,8 @@ def select(asked: Asked, source: SourceModel, content: Contents, names: Iterable
     """
     config = model_files.make_config(source.directory, asked.overrides)
     architecture = _require(config, source, asked.found)
+    names = list(names)
+    _refuse_torchtitan(names, architecture, asked.found)
     renamed = rename(names, architecture.shapes.keys() | architecture.tied.keys())
     located = content.locate(renamed.stored.values())
     tensors = {name: replace(tiling.check(located[stored]), name=name) for name, stored in renamed.stored.items()}
@@ -112,3 +114,18 @@ def _require(config: Mapping[str, Any], source: SourceModel, found: Recognised) 
     """Weights are no witness to their own completeness, as long as somebody else can be asked."""
     own = source.directory == found.weights and required.has_template(config)
     return required.require(config, None if own else source.directory)
+
+
+def _refuse_torchtitan(names: Iterable[str], architecture: Architecture, found: Recognised) -> None:
+    """Its own names do not tell which of its versions wrote them, and with that in which order the rows of the query
+    and key projections are: the model could be quietly wrong.
+    """
+    theirs = "tok_embeddings.weight"
+    if theirs not in architecture.shapes and any(name.endswith(theirs) for name in names):
+        converter = "python scripts/checkpoint_conversion/convert_to_hf.py"
+        raise UserError(
+            f"{found.weights} has the names of torchtitan's own models ({theirs}): how it orders the rows of queries "
+            "and keys depends on its version",
+            f"convert it with the torchtitan that trained it: `{converter} {found.weights} OUT --hf_assets_path MODEL "
+            "--model_name NAME --model_flavor FLAVOR`, or save with `checkpoint.last_save_in_hf`",
+        )

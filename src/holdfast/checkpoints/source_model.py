@@ -53,6 +53,8 @@ def read_run_config(path: Path) -> RunConfig:
     if not isinstance(policy, dict) or not isinstance(model, str):
         raise UserError(f"{path} has no policy.model_name", "give the config.yaml of the run, or name the model")
     tokenizer = policy.get("tokenizer") or {}
+    if not isinstance(tokenizer, dict):
+        raise UserError(f"policy.tokenizer in {path} is {tokenizer!r}, not a section", f"edit {path}")
     overrides: dict[str, Any] = {}
     for key in OVERRIDES:
         section = policy.get(key) or {}

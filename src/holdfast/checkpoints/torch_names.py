@@ -66,6 +66,7 @@ COMMON: dict[str, Maker | None] = {
     "torch.serialization._get_layout": lambda args: str(args[0]),
     "collections.OrderedDict": lambda args: OrderedFields(*args),
     "_codecs.encode": _encode,
+    "__builtin__.bytes": lambda args: b"",  # how protocol 2 writes no bytes at all
     **dict.fromkeys((f"torch.{name}" for name in (*DTYPES, *OTHER_DTYPES)), None),
     **dict.fromkeys(f"pathlib.{name}" for name in ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")),
     **dict.fromkeys(f"pathlib._local.{name}" for name in ("PosixPath", "PurePosixPath")),

@@ -8,6 +8,7 @@ Prints a JSON object to stdout.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,15 +31,25 @@ def ask(config: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="holdfast-architecture-") as scratch:
         (Path(scratch) / "config.json").write_text(json.dumps(config))
         command = [sys.executable, "-m", __name__, scratch]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no word"])[-1]
+        answer, last = _run(command)
+    if answer is None:
         raise UserError(
             f"no template for the architecture {config.get('model_type')!r}, and transformers cannot make it: {last}",
             "give a source model directory that holds its safetensors: their headers say which tensors there are",
         )
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return answer
+
+
+def _run(command: list[str]) -> tuple[dict[str, Any] | None, str]:
+    """The child's answer, or its last words."""
+    offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE, env=offline)
+    except subprocess.TimeoutExpired:
+        return None, f"no answer in {PATIENCE:.0f} s"
+    if done.returncode:
+        return None, (done.stderr.strip().splitlines() or ["no word"])[-1]
+    return json.loads(done.stdout.splitlines()[-1]), ""
 
 
 def describe(directory: str) -> dict[str, Any]:

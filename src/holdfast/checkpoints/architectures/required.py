@@ -105,8 +105,9 @@ def _from_headers(headers: Mapping[str, Shape], config: Mapping[str, Any], sourc
 
 def _is_tied(config: Mapping[str, Any], headers: Mapping[str, Shape]) -> bool:
     """What the config says; where it says nothing and no template knows, a model without an output layer is tied."""
-    text = config.get("text_config") or {}
-    said = config.get("tie_word_embeddings", text.get("tie_word_embeddings"))
+    text = config.get("text_config")
+    inner = text.get("tie_word_embeddings") if isinstance(text, dict) else None
+    said = config.get("tie_word_embeddings", inner)
     if said is not None:
         return bool(said)
     if str(config.get("model_type")) in TEMPLATES:
@@ -121,6 +122,10 @@ def _from_template(template: templates.Template, config: Mapping[str, Any]) -> A
     except KeyError as field:
         raise UserError(
             f"the config of a {kind} model lacks {field}", "give the config.json of the model that was trained"
+        ) from None
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            f"the config of a {kind} model has sizes that are none: {error}", "restore config.json"
         ) from None
     tied = {} if LM_HEAD in shapes else {LM_HEAD: templates.EMBEDDING}
     return Architecture(shapes, tied, f"the template of {kind}")
