@@ -91,7 +91,11 @@ class Evaluate(Kind):
         return f"evals/{name}"
 
     def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
-        _engine(self.parse(params))
+        from holdfast.environments import load_environment
+
+        parsed = self.parse(params)
+        environment = load_environment(parsed.environment, parsed.settings)
+        _engine(parsed).request_fields(Path("not there yet"), _sampling(parsed, environment))
 
     def services(self, params: EvaluateParams, inputs: Mapping[str, Path]) -> list[Service]:
         from holdfast.environments import load_environment
