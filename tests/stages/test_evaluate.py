@@ -218,7 +218,7 @@ def test_an_engine_is_started_asked_and_ended_by_one_command(tmp_path: Path) -> 
     found = metrics_of(tmp_path / "root")
     assert found["coverage"] == {"wanted": 40, "recorded": 40} and 0.2 < found["metrics"][0]["value"] < 0.8
     assert found["identity"]["standing"] == ["started for this"]
-    assert not runs.processes_of(tmp_path / "root"), "nothing is left running"
+    runs.wait_until(lambda: not runs.processes_of(tmp_path / "root"))  # nothing is left running
 
 
 def test_vllm_is_started_as_a_service_with_its_own_command_line(tmp_path: Path) -> None:
@@ -270,7 +270,16 @@ def test_rows_that_were_collected_before_are_still_found(engine: Engine, tmp_pat
     assert [each.name for each in (tmp_path / "collections").iterdir()] == [ROWS]
 
 
-def test_a_plan_with_an_option_that_its_engine_lacks_is_refused(tmp_path: Path) -> None:
-    plan = write_stage(tmp_path, tensor_parallel=2)
+@pytest.mark.parametrize(
+    ("params", "says"),
+    [
+        ({"tensor_parallel": 2}, "engine transformers has no tensor_parallel, given 2"),
+        ({"min_p": 0.1}, "engine transformers takes no min_p, given 0.1"),
+        ({"engine": "vlm"}, "did you mean `vllm`"),
+        ({"engine": "url"}, "engine url needs a base URL"),
+    ],
+)
+def test_a_plan_that_its_engine_cannot_follow_is_refused(tmp_path: Path, params: dict[str, Any], says: str) -> None:
+    plan = write_stage(tmp_path, **params)
     done = runs.hold(tmp_path / "root", "run", str(plan), code=2)
-    assert "engine transformers has no tensor_parallel, given 2" in done.stderr and "Traceback" not in done.stderr
+    assert says in done.stderr and "Traceback" not in done.stderr

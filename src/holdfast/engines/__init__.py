@@ -36,6 +36,20 @@ SHIPPED = {
     "url": "holdfast.engines.url:Url",
     "fake": "holdfast.engines.fake:Fake",
 }
+GPU_OPTIONS = frozenset(
+    {
+        "tensor_parallel",
+        "data_parallel",
+        "pipeline_parallel",
+        "gpu_memory_utilization",
+        "max_model_len",
+        "enforce_eager",
+        "engine_timeout",
+        "dtype",
+        "engine_arguments",
+    }
+)
+"""What an engine for GPUs can be told."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,11 @@ def load_engine(name: str, serving: Serving | Mapping[str, Any] | None = None) -
     """
     found: type[Engine] = load_class(name, SHIPPED, Engine, "engine")  # type: ignore[type-abstract]
     return found(serving if isinstance(serving, Serving) else validate(Serving, serving or {}, f"engine {name}"))
+
+
+def flags(values: Mapping[str, object]) -> list[str]:
+    """Tokens of a command line; what is None is left to the program."""
+    return [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
 
 
 def _options(name: str) -> frozenset[str]:

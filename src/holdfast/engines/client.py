@@ -73,6 +73,11 @@ class Client:
         """Whether a request's seed reaches the engine."""
         return "seed" in self._capabilities.fields and "seed" not in self._dropped
 
+    @property
+    def keeps_seeds(self) -> bool:
+        """Whether a request's seed draws that response, and no other."""
+        return self.sends_seeds and self._capabilities.seeds == "request"
+
     async def complete(self, text: str, seed: int | None = None) -> Completion:
         """Continue a text.
 

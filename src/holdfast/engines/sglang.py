@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from holdfast.core.service import Service
-from holdfast.engines import Capabilities, Engine
+from holdfast.engines import GPU_OPTIONS, Capabilities, Engine, flags
 
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
 
@@ -22,19 +22,7 @@ class Sglang(Engine):
 
     name = "sglang"
     capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}))
-    options = frozenset(
-        {
-            "tensor_parallel",
-            "data_parallel",
-            "pipeline_parallel",
-            "gpu_memory_utilization",
-            "max_model_len",
-            "enforce_eager",
-            "engine_timeout",
-            "dtype",
-            "engine_arguments",
-        }
-    )
+    options = GPU_OPTIONS
 
     def service(self, model: Path, tokens: int) -> Service:
         """See `Engine.service`."""
@@ -53,8 +41,7 @@ class Sglang(Engine):
             "--context-length": chosen.max_model_len,
             "--dtype": chosen.dtype,
         }
-        given = [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
         eager = ["--disable-cuda-graph"] if chosen.enforce_eager else []
         fixed = ["--host", "{host}", "--port", "{port}", "--sampling-defaults", "openai", "--enable-metrics"]
         program = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(model)]
-        return (*program, "--served-model-name", model.name, *fixed, *given, *eager, *chosen.engine_arguments)
+        return (*program, "--served-model-name", model.name, *fixed, *flags(values), *eager, *chosen.engine_arguments)

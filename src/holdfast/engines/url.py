@@ -57,7 +57,8 @@ class Url(Engine):
 async def find_served(
     session: aiohttp.ClientSession, base: str, wanted: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Served:
-    """The model to ask for: the one named `wanted`, or the only one that is served.
+    """The model to ask for: the one named `wanted`, or the only one that is served. A server without a list is taken
+    at its word.
 
     Raises:
         UserError: the server lists no such model, several without a choice, or nothing that can be read.
@@ -72,6 +73,8 @@ async def find_served(
             status, text = response.status, await response.text()
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         raise UserError(f"no engine answers at {where}: {error!r}", "check the URL, and that it is up") from error
+    if wanted is not None and status in (404, 405, 501):
+        return Served(wanted, "")
     if status != 200:
         raise UserError(f"{where} answered {status}, expected 200", "check the URL and the key")
     try:

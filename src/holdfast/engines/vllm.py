@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from holdfast.core.service import Service
-from holdfast.engines import Capabilities, Engine
+from holdfast.engines import GPU_OPTIONS, Capabilities, Engine, flags
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
@@ -23,19 +23,7 @@ class Vllm(Engine):
 
     name = "vllm"
     capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}))
-    options = frozenset(
-        {
-            "tensor_parallel",
-            "data_parallel",
-            "pipeline_parallel",
-            "gpu_memory_utilization",
-            "max_model_len",
-            "enforce_eager",
-            "engine_timeout",
-            "dtype",
-            "engine_arguments",
-        }
-    )
+    options = GPU_OPTIONS
 
     def service(self, model: Path, tokens: int) -> Service:
         """See `Engine.service`."""
@@ -54,11 +42,10 @@ class Vllm(Engine):
             "--max-model-len": chosen.max_model_len,
             "--dtype": chosen.dtype,
         }
-        given = [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
         eager = ["--enforce-eager"] if chosen.enforce_eager else []
         fixed = ["--host", "{host}", "--port", "{port}", "--generation-config", "vllm"]
         program = [beside_python("vllm"), "serve", str(model), "--served-model-name", model.name]
-        return (*program, *fixed, *given, *eager, *chosen.engine_arguments)
+        return (*program, *fixed, *flags(values), *eager, *chosen.engine_arguments)
 
 
 def beside_python(program: str) -> str:

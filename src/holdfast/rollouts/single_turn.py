@@ -90,7 +90,7 @@ class SingleTurn:
             "num_steps": 1,
             "id": sample.id,
             "repeat": sample.repeat,
-            "seed": seed if self._client.sends_seeds else None,
+            "seed": seed if self._client.keeps_seeds else None,
             "usage": dict(completion.usage),
             "finish": completion.finish,
             "tries": tries,

@@ -107,8 +107,11 @@ class Evaluate(Kind):
         return f"evals/{name}"
 
     def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
+        from holdfast.environments import load_environment
+
         parsed = self.parse(params)
-        _engine(parsed)
+        environment = load_environment(parsed.environment, parsed.settings)
+        _engine(parsed).request_fields(Path("not there yet"), _sampling(parsed, environment))
         if ("model" in inputs) == bool(parsed.model):
             raise ConfigError(
                 f"an evaluation takes a model, as an input or by its name: input {'model' in inputs}, name "
