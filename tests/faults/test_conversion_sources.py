@@ -124,6 +124,7 @@ def harm_file(file: Path, how: str) -> None:
     elif file.suffix == ".distcp":
         flip(file, 0.5)
     elif file.name == ".metadata":
-        flip(file, 0.2)
+        data = file.read_bytes()
+        flip(file, data.index(b"ChunkStorageMetadata") / len(data))
     else:
         file.write_bytes(file.read_bytes().replace(b":", b"\x1a", 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,9 @@ from holdfast.execute.freeze import frozen
 from holdfast.execute.stop import bury_proven
 
 PROGRAM = "supervisor.pyz"
+EVICTIONS = 5
+EVICTION_SECONDS = 2.0
+"""How long a note of an eviction is waited out; a program that died at it may have left it."""
 MOVED = REPEATABLE - {State.LOST, State.EVICTED}
 FOR_SCHEDULER: tuple[str, ...] = ("time", "account", "partition", "container", "mounts", "launcher")
 FOR_SCHEDULER += ("setup", "sbatch_args", "env", "lead")
@@ -116,11 +120,16 @@ def submit(
         NameTaken: a name of the plan belongs to other work.
         UserError: the root cannot be written, or what `draft` says.
     """
-    wish = draft(wanted, store, placement, again)
-    if wish.job is None:
-        return Submission(None, (), wish.others)
-    _write_stages(wanted, wish.taken, store)
-    submitted = _take_places(wish.job, wanted, wish.taken, store)
+    for left in reversed(range(EVICTIONS)):
+        wish = draft(wanted, store, placement, again)
+        if wish.job is None:
+            return Submission(None, (), wish.others)
+        _write_stages(wanted, wish.taken, store)
+        submitted = _take_places(wish.job, wanted, wish.taken, store)
+        if not left or not _went_from_cache(submitted, store):
+            break
+        for task in submitted.tasks:
+            _leave_place(task, store, "an input went from the cache in this moment")
     mine = {task.key for task in submitted.tasks}
     got = tuple(each for each in wish.taken if each.record.key in mine)
     if got:
@@ -314,14 +323,27 @@ def _take_places(submitted: Job, wanted: Plan, taken: Iterable[Standing], store:
     mine = [task for task in submitted.tasks if task.key in kept]
     for task in mine:
         if store.owner(task.home) != task.key:
-            _leave_place(task, store)
+            _leave_place(task, store, f"{task.home} went to other work")
     return replace(submitted, tasks=tuple(task for task in mine if store.owner(task.home) == task.key))
 
 
-def _leave_place(task: Task, store: Store) -> None:
-    """Other work took the name of a stage that had not begun, in this very moment."""
+def _leave_place(task: Task, store: Store, why: str) -> None:
     if place := attempt.newest(store.queued(task.key)):
-        attempt.end(place, "dropped", f"not started: {task.home} went to other work")
+        attempt.end(place, "dropped", f"not started: {why}")
+
+
+def _went_from_cache(submitted: Job, store: Store) -> bool:
+    """Whether an input that was there is being put out of the cache. Who puts out notes it first and looks for readers
+    after; we took our places first and look for the note after: one of the two sees the other.
+    """
+    made = {task.key for task in submitted.tasks}
+    deadline = time.monotonic() + EVICTION_SECONDS
+    for need in [need for task in submitted.tasks for need in task.needs if need["key"] not in made]:
+        while store.eviction(need["key"]).exists() and time.monotonic() < deadline:
+            if not os.path.lexists(store.root / need["home"]):
+                return True
+            time.sleep(0.02)
+    return False
 
 
 def _is_as_before(standing: Standing, reader: Reader) -> bool:
