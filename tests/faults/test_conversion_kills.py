@@ -24,11 +24,11 @@ pytestmark = [pytest.mark.train, pytest.mark.slow]
 CRASH = REPOSITORY / "tests" / "faults" / "crash_conversion.py"
 IS_SOAK = bool(os.environ.get("HOLDFAST_SOAK"))
 KILLS = 200 if IS_SOAK else 8
-WORKING = ("runner", "supervisor", "run", "finish")
+WORKING: tuple[str, ...] = ("runner", "supervisor", "run", "finish")
 
 
 def test_conversion_crashed_at_any_boundary_is_done_by_doing_it_again(checkpoint: Path, tmp_path: Path) -> None:
-    every = "1" if IS_SOAK else "9"
+    every = "1" if IS_SOAK else "14"
     done = subprocess.run(
         [sys.executable, str(CRASH), str(checkpoint), str(tmp_path), every],
         env=environment(),
@@ -76,7 +76,7 @@ def kill_one(root: Path, dice: random.Random, command: int) -> str:
     """kill -9 of the command, or of one of the processes that work for it, by role first so that none is forgotten."""
     roles: dict[str, list[int]] = {"command": [command]} if is_running(command) else {}
     for pid, words in processes_of(root).items():
-        names = [word for word in ("run", "finish") if word in words and "holdfast.stages" in words]
+        names = [word for word in WORKING if word in words and "holdfast.stages" in words]
         pyz = next((place for place, word in enumerate(words) if word.endswith("supervisor.pyz")), None)
         if names or pyz is not None:
             role = names[0] if names else "runner" if pyz is not None and len(words) == pyz + 2 else "supervisor"

@@ -22,6 +22,7 @@ from tests.runs import claims, hold, python, start, status, wait_until, write_pl
 from holdfast.core import artifact, generations
 
 pytestmark = [pytest.mark.train, pytest.mark.slow]
+READERS = 8 if os.environ.get("HOLDFAST_SOAK") else 4
 READER = """
 import hashlib, os, sys
 home, stop = sys.argv[1:]
@@ -133,26 +134,26 @@ def test_conversion_is_made_anew_while_a_stage_reads_it_and_that_stage_completes
 def test_nobody_reads_half_a_model_when_the_cache_is_emptied_as_readers_start(
     site: Site, tmp_path: Path, wanted: dict[str, str]
 ) -> None:
-    """Eight who begin to read it while others empty the cache all the time: each reads all of it, or is owed."""
+    """Several who begin to read it while others empty the cache all the time: each reads all of it, or is owed."""
     model = {"checkpoint": str(site.step / "policy/weights"), "model": str(site.step.parents[1] / "base")}
     stages: dict[str, object] = {"model": {"kind": "convert", "inputs": model}}
     hold(site.root, "run", str(write_plan(tmp_path / "model.yaml", stages)), "--wait", code=0)
-    for number in range(8):
-        script = f"{COPY}\nassert {number} < 8"
+    for number in range(READERS):
+        script = f"{COPY}\nassert {number} < {READERS}"
         (tmp_path / f"stop{number}").touch()
         read = python(script, "{inputs.model}", str(tmp_path / f"stop{number}"), makes=["rounds"])
         plan = {**stages, f"reads{number}": {**read, "inputs": {"model": "model"}}}
         write_plan(tmp_path / f"plan{number}.yaml", plan)
-    people = [start(site.root, "run", f"plan{number}.yaml", "--wait") for number in range(8)]
+    people = [start(site.root, "run", f"plan{number}.yaml", "--wait") for number in range(READERS)]
     taken = 0
     while any(person.poll() is None for person in people):
         gone = json.loads(hold(site.root, "cache", "gc", "--quota", "0", "--json", code=0).stdout)
         taken += sum(entry["path"].endswith("/model") for entry in gone)
-        time.sleep(0.1)
+        time.sleep(0.3)
     told = [person.communicate()[0] for person in people]
     assert taken, "it was never taken out"
-    assert [person.returncode for person in people] == [0] * 8, told
-    for number in range(8):
+    assert [person.returncode for person in people] == [0] * READERS, told
+    for number in range(READERS):
         assert (site.root / f"reads{number}" / "rounds").read_text() == "0"
     wait_until(lambda: status(site.root, "model")["state"] in ("evicted", "complete"))
     hold(site.root, "run", str(tmp_path / "model.yaml"), "--wait", "--rebuild", code=None)
