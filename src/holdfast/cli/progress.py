@@ -11,6 +11,7 @@ from holdfast.core.plan import IN_FLIGHT, Plan, Standing, standings
 from holdfast.core.store import Store
 
 INTERVAL = 2.0
+SAY_EVERY = 10.0
 
 
 def watch(look: Callable[[], Sequence[Standing]], interval: float = INTERVAL) -> None:
@@ -42,14 +43,35 @@ def _watch_live(look: Callable[[], Sequence[Standing]], interval: float) -> None
 
 
 def _watch_plain(look: Callable[[], Sequence[Standing]], interval: float) -> None:
+    """A line when the state changes, and every ten seconds one of how far it is, how long it took, what is left."""
     shown: dict[str, str] = {}
+    begun: dict[str, tuple[float, int]] = {}
+    next_time: dict[str, float] = {}
     while True:
         found = look()
+        now = time.monotonic()
         for standing in found:
-            line = f"{standing.record.name}: {standing.state} {standing.reason}".rstrip()
-            if shown.get(standing.record.key) != line:
-                shown[standing.record.key] = line
+            key, name = standing.record.key, standing.record.name
+            line = f"{name}: {standing.state} {standing.reason}".rstrip()
+            if shown.get(key) != line:
+                shown[key] = line
+                next_time[key] = now + SAY_EVERY
                 print(line, file=sys.stderr, flush=True)
+            elif now >= next_time[key] and (far := table.how_far(standing)):
+                next_time[key] = now + SAY_EVERY
+                print(f"{name}: {far}{_time(standing, begun, now)}", file=sys.stderr, flush=True)
         if not any(standing.state in IN_FLIGHT for standing in found):
             return
         time.sleep(interval)
+
+
+def _time(standing: Standing, begun: dict[str, tuple[float, int]], now: float) -> str:
+    """How long we have watched a stage, and by the rate since then how long it will take."""
+    progress = (standing.claim.progress() if standing.claim else None) or {"done": 0, "total": 0}
+    done, total = int(progress["done"]), int(progress["total"])
+    since, before = begun.setdefault(standing.record.key, (now, done))
+    started = standing.claim.started if standing.claim else time.time()
+    words = f", {time.time() - started:.0f} s so far"
+    if now > since and done > before:
+        words += f", about {(total - done) * (now - since) / (done - before):.0f} s left"
+    return words

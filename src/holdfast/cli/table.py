@@ -47,7 +47,7 @@ def lines(standings: Sequence[Standing], *, coloured: bool) -> list[str]:
             one_line(each.record.name),
             one_line(each.record.stage.kind),
             each.state,
-            _progress(each),
+            how_far(each),
             one_line(each.reason),
         )
         for each in standings
@@ -68,10 +68,13 @@ def summary(standings: Sequence[Standing]) -> str:
     return f"{len(standings)} stage{'s' if len(standings) != 1 else ''}: {parts}"
 
 
-def _progress(standing: Standing) -> str:
+def how_far(standing: Standing) -> str:
+    """What of a stage that runs is done; empty where it does not say."""
     progress = standing.claim.progress() if standing.claim and standing.state is State.RUNNING else None
     if not progress:
         return ""
+    if progress["unit"] == "byte":
+        return f"{progress['done'] / 1e9:.2f}/{progress['total'] / 1e9:.2f} GB"
     of = "" if progress.get("open") else f"/{progress['total']}"
     return f"{progress['done']}{of} {progress['unit']}s"
 
