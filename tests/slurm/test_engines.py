@@ -18,7 +18,7 @@ WHERE = ("--executor", "slurm", "--container", "none", "--account", "team", "--p
 def test_every_node_has_an_engine_and_all_are_asked(tmp_path: Path, cluster: Cluster) -> None:
     write_tiny(tmp_path / "model")
     root = tmp_path / "root"
-    more = ("eval.num_tests_per_prompt=4", "generation.temperature=1.0")
+    more: tuple[str, ...] = ("eval.num_tests_per_prompt=4", "generation.temperature=1.0")
     more += (f'generation.engine_arguments=[--log, "{tmp_path}/asked-{{port}}"]',)
     hold(root, *ASKS, *WHERE, *more, "--nodes", "2", "--wait", env=cluster.environment, code=0)
     asked = [len(path.read_text().splitlines()) for path in tmp_path.glob("asked-*")]
