@@ -83,6 +83,12 @@ def convert(source: Path, target: Path, dtype: str | None) -> None:
     files.write_durably(target / "digests.json", json.dumps(digests).encode())
 
 
+def sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
 def convert_whole(source: Path, target: Path) -> None:
     """The recipe that is in use: the whole checkpoint in memory, twice on disk."""
     import torch
@@ -93,6 +99,7 @@ def convert_whole(source: Path, target: Path) -> None:
     dcp_to_torch_save(source, target / "pytorch_model.bin")
     state = torch.load(target / "pytorch_model.bin", weights_only=True)
     save_file(state["model"], target / "model.safetensors", metadata={"format": "pt"})
+    sync(target / "model.safetensors")
 
 
 def convert_streaming(source: Path, target: Path) -> None:
@@ -107,9 +114,7 @@ def convert_streaming(source: Path, target: Path) -> None:
         load(state, checkpoint_id=source, no_dist=True)
         path = target / f"model-{number:05}.safetensors"
         save_file(state, path, metadata={"format": "pt"})
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
+        sync(path)
 
 
 def _group(source: Path) -> Iterator[list[tuple[str, torch.Size, torch.dtype]]]:
