@@ -110,8 +110,9 @@ class _Planning:
     def _cell(self, point: Point, label: str) -> Cell:
         by_hand = self._by_hand()
         swept = [f"{key}={override_text(value)}" for key, value in point.items() if key_of(key) not in by_hand]
-        found = configs.settle(self.wanted.config, [*swept, *self.request.tokens])
-        model, step = self._model(found)
+        overrides = [*swept, *self.request.tokens]
+        found = configs.settle(self.wanted.config, overrides)
+        model, step = self._model(found, {key_of(token) for token in overrides})
         engine = stage_params.engine_of(found, gpus=self.placed.gpus, on_cluster=self.on_cluster)
         nodes, gpus = self._resources(found, engine)
         params = stage_params.params(found, engine, step) | {"accept_missing": self.request.accept_missing}
@@ -126,10 +127,12 @@ class _Planning:
         placement = {"params": how, "gpus": gpus, "nodes": nodes, "point": {key_of(key): point[key] for key in point}}
         return Cell(Record(stage, home.removeprefix(f"{FOLDER}/"), home, placement), point, label, nodes, gpus)
 
-    def _model(self, found: Settings) -> tuple[Ref, int | None]:
-        """The model directory that is evaluated, and the optimizer step that it is of, where its path says so."""
+    def _model(self, found: Settings, overridden: set[str]) -> tuple[Ref, int | None]:
+        """The model directory that is evaluated, and the optimizer step that it is of, where its path says so. A
+        checkpoint goes before the model of the config, which is what training began from.
+        """
         if self.conversion:
-            if MODEL in found.said:
+            if MODEL in overridden:
                 raise UserError(
                     f"two models: {MODEL}={found.config.generation.model_name}, and a checkpoint that is converted",
                     "leave one of them out",
