@@ -47,7 +47,7 @@ def lines(standings: Sequence[Standing], *, coloured: bool) -> list[str]:
             one_line(each.record.name),
             one_line(each.record.stage.kind),
             each.state,
-            how_far(each),
+            _progress(each),
             one_line(each.reason),
         )
         for each in standings
@@ -68,7 +68,7 @@ def summary(standings: Sequence[Standing]) -> str:
     return f"{len(standings)} stage{'s' if len(standings) != 1 else ''}: {parts}"
 
 
-def how_far(standing: Standing) -> str:
+def _progress(standing: Standing) -> str:
     """What of a stage that runs is done; empty where it does not say."""
     progress = standing.claim.progress() if standing.claim and standing.state is State.RUNNING else None
     if not progress:
