@@ -167,8 +167,10 @@ class _Planning:
         gpus = self.placed.gpus
         if gpus is None and "cluster.gpus_per_node" in found.said:
             gpus = cluster.gpus_per_node
-        if engine in ("url", "fake"):
+        if engine == "url":
             return 1, gpus or 0
+        if engine == "fake":
+            gpus = gpus or 0
         if self.on_cluster:
             usual = GPUS_OF_A_CLUSTER if self.defaults.gpus is None else self.defaults.gpus
             return nodes, usual if gpus is None else gpus
