@@ -26,8 +26,8 @@ STEP = "results/grpo/step_170/policy/weights"
 
 
 @pytest.fixture
-def desk(tmp_path: Path, materials: Materials) -> Desk:
-    return Desk(tmp_path, materials)
+def desk(tmp_path: Path, materials: Materials, cluster: Cluster) -> Desk:
+    return Desk(tmp_path, materials, **cluster.environment)
 
 
 def scripts_of(desk: Desk, line: str, *more: str) -> list[str]:
@@ -54,14 +54,14 @@ def test_command_of_the_document_renders_scripts_with_all_that_it_says(command: 
     assert not desk.root.exists()
 
 
-def test_container_and_mounts_are_what_the_engine_starts_in(cluster: Cluster, desk: Desk) -> None:
+def test_container_and_mounts_are_what_the_engine_starts_in(desk: Desk) -> None:
     """`$CON/NAME`, and the mounts with the root added: read off a stand-in for `srun`."""
     (desk.directory / "bin").mkdir()
     (desk.directory / "bin" / "srun").write_text(STAND_IN.format(directory=desk.directory))
     (desk.directory / "bin" / "srun").chmod(0o755)
     (desk.directory / "holdfast.yaml").write_text(f"slurm: {{setup: ['export PATH={desk.directory}/bin:$PATH']}}\n")
     flags = ["--executor", "slurm", "--engine", "fake", "--container", "rl.sqsh", "--mounts", "/data:/data", "--wait"]
-    desk.type("evaluate generation.model_name=model_path", *flags, **cluster.environment)
+    desk.type("evaluate generation.model_name=model_path", *flags)
     steps = [each.split("\n") for each in (desk.directory / "steps").read_text().split("\0") if each]
     (engine,) = [each for each in steps if "holdfast.engines.fake" in each]
     assert f"--container-image={desk.directory}/images/rl.sqsh" in engine
@@ -81,7 +81,7 @@ def jobs_of(desk: Desk, cluster: Cluster) -> list[dict[str, str]]:
 
 def test_conversion_is_a_job_without_gpus_and_the_evaluation_comes_after_it(cluster: Cluster, desk: Desk) -> None:
     flags = ["--gpus", "8", "--time", "0:30:0", "--account", "mine", "--partition", "batch", "--wait"]
-    desk.type(f"evaluate {DCP}", *FAKE, *flags, **cluster.environment)
+    desk.type(f"evaluate {DCP}", *FAKE, *flags)
     conversion, evaluation = jobs_of(desk, cluster)
     assert "TresPerNode" not in conversion and evaluation["TresPerNode"] == "gres:gpu:8"
     assert evaluation["StartTime"] >= conversion["EndTime"]
@@ -91,14 +91,14 @@ def test_conversion_is_a_job_without_gpus_and_the_evaluation_comes_after_it(clus
 
     (made,) = desk.converted()
     before = made.resolve()
-    told = desk.type(f"evaluate {DCP} --jobname again eval.seed=7", *FAKE, "--wait", **cluster.environment).stderr
+    told = desk.type(f"evaluate {DCP} --jobname again eval.seed=7", *FAKE, "--wait").stderr
     assert "takes 1 of 2 stages; 1 complete already" in told
     assert len(jobs_of(desk, cluster)) == 1 and desk.converted() == [made] and made.resolve() == before
 
 
 def test_sweep_is_one_array_behind_one_conversion(cluster: Cluster, desk: Desk) -> None:
     line = next(each.line for each in COMMANDS if each.name == "example 3")
-    desk.type(f"evaluate {line}", *FAKE, "--wait", **cluster.environment)
+    desk.type(f"evaluate {line}", *FAKE, "--wait")
     conversion, array = jobs_of(desk, cluster)
     assert "ArrayJobId" not in conversion and "ArrayJobId" in array
     found = desk.standings()
@@ -111,18 +111,18 @@ def test_sweep_is_one_array_behind_one_conversion(cluster: Cluster, desk: Desk) 
 def test_two_nodes_have_an_engine_each(cluster: Cluster, desk: Desk) -> None:
     """The document's multi-node command, with the shipped engine in place of vLLM."""
     line = next(each.line for each in COMMANDS if each.name == "multi-node")
-    desk.type(f"evaluate {line}", *FAKE, "--wait", **cluster.environment)
+    desk.type(f"evaluate {line}", *FAKE, "--wait")
     (job,) = jobs_of(desk, cluster)
     assert job["NumNodes"] == "2" and job["TresPerNode"] == "gres:gpu:8"
     assert len(list(desk.root.glob(".holdfast/stages/*/attempts/001/service-engine*.log"))) == 2
     assert desk.accuracy("evals/eval") == 1.0
 
 
-def test_conversion_that_fails_keeps_the_evaluation_from_starting_and_says_why(cluster: Cluster, desk: Desk) -> None:
+def test_conversion_that_fails_keeps_the_evaluation_from_starting_and_says_why(desk: Desk) -> None:
     shard = desk.directory / STEP / "__1_0.distcp"
     whole = shard.read_bytes()
     shard.write_bytes(whole[:-100])
-    desk.type(f"evaluate {DCP}", *FAKE, "--wait", code=1, **cluster.environment)
+    desk.type(f"evaluate {DCP}", *FAKE, "--wait", code=1)
     found = {each["kind"]: each for each in desk.standings()}
     assert {each["state"] for each in found.values()} == {"owed"}
     assert "__1_0.distcp" in found["convert"]["reason"]
@@ -131,5 +131,5 @@ def test_conversion_that_fails_keeps_the_evaluation_from_starting_and_says_why(c
     assert "__1_0.distcp" in desk.type("why eval").stdout
 
     shard.write_bytes(whole)
-    desk.type(f"evaluate {DCP}", *FAKE, "--wait", **cluster.environment)
+    desk.type(f"evaluate {DCP}", *FAKE, "--wait")
     assert desk.accuracy("evals/eval") == 1.0
