@@ -136,14 +136,18 @@ def _convert(options: argparse.Namespace, wish: Wish, planned: Conversion, store
     from holdfast.execute.choose import choose_executor
     from holdfast.execute.submit import submit
     from holdfast.pipelines import conversion
+    from holdfast.pipelines.takeover import Takeover
 
+    assert planned.record
     where = placement.read(options, {})
-    again = conversion.again(planned, store, force=wish.force)
-    done = submit(planned.plan(), store, choose_executor(where.executor), where, again)
-    table.show_submission(done, store)
-    if not options.no_wait:
-        progress.wait_for(planned.plan(), store)
-    (standing,) = standings(planned.plan(), store)
+    executor = choose_executor(where.executor)
+    if options.no_wait:
+        again = conversion.again(planned, store, force=wish.force)
+        table.show_submission(submit(planned.plan(), store, executor, where, again), store)
+        (standing,) = standings(planned.plan(), store)
+    else:
+        wanted = Takeover(planned.plan(), planned.record, store, executor, where, force=wish.force)
+        standing = wanted.see_through(progress.watch_closely, lambda done: table.show_submission(done, store))
     if standing.state is State.COMPLETE:
         conversion.finish(wish, planned, store, verify=options.verify, say=_say)
     _show(options, standing, store)

@@ -156,6 +156,10 @@ class Reader:
             return None
         return replace(standing, reason=f"{standing.reason}; until then the generation before counts")
 
+    def without_result(self, record: Record) -> Standing:
+        """As if nothing lay at its home: how the newest attempt ended, to replace what is there."""
+        return self._incomplete(record)
+
     def _damaged(self, record: Record, reason: str) -> Standing:
         """A manifest that proves nothing: owed, unless somebody is at it or it was deleted on purpose."""
         standing = self._incomplete(record)

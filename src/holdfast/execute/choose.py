@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from holdfast.core import attempt, config
-from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
+from holdfast.core.errors import ConfigError, DamagedFile, UnreadableFile, UserError
 from holdfast.core.job import LEAD_SECONDS, Job
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
@@ -23,6 +23,8 @@ from holdfast.execute.slurm import SlurmExecutor
 from holdfast.execute.submit import FOR_SCHEDULER, Executor, Placement
 
 NAMES = ("auto", "local", "slurm")
+LEAST_BEATS = 3
+"""Signs of life that must be missed before a silence is one: a file system may keep one to itself for a while."""
 
 
 class ClusterDefaults(Schema):
@@ -44,6 +46,10 @@ class ClusterDefaults(Schema):
     gpus: int | None = Field(None, ge=0)
     launcher: Literal["plain", "torchrun", "ray"] | None = None
     max_parallel: int | None = Field(None, ge=1)
+    heartbeat: float | None = Field(None, gt=0)
+    """Seconds between two signs of life of an attempt."""
+    silence: float | None = Field(None, gt=0)
+    """Seconds without one after which an attempt that nobody can see counts as dead, where that is safe."""
     setup: tuple[str, ...] = ()
     sbatch_args: tuple[str, ...] = ()
     env: tuple[str, ...] = ()
@@ -58,7 +64,14 @@ def cluster_defaults() -> ClusterDefaults:
     Raises:
         ConfigError: they say something impossible.
     """
-    return validate(ClusterDefaults, config.settings().get("slurm") or {}, "section slurm of the saved config")
+    found = validate(ClusterDefaults, config.settings().get("slurm") or {}, "section slurm of the saved config")
+    beat, silence = found.heartbeat or attempt.HEARTBEAT_SECONDS, found.silence or attempt.SILENCE_SECONDS
+    if silence < LEAST_BEATS * beat:
+        raise ConfigError(
+            f"slurm.silence in the saved config is {silence:g} s, and there is a heartbeat every {beat:g} s",
+            f"let it be {LEAST_BEATS * beat:g} s or more, or nobody is ever alive",
+        )
+    return found
 
 
 def settle_name(name: str, environ: Mapping[str, str] = os.environ) -> str:

@@ -125,6 +125,8 @@ def _serving(settings: Settings, engine: str) -> Iterator[tuple[str, Any]]:
     vllm = generation.vllm_cfg
     if engine == "url":
         yield from _without_nothing({"url": generation.url, "api_key_variable": generation.api_key_env}).items()
+    if generation.engine_arguments:
+        yield "engine_arguments", generation.engine_arguments
     if generation.in_flight:
         yield "in_flight", generation.in_flight
     if engine in ("vllm", "sglang"):

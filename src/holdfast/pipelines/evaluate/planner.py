@@ -115,7 +115,7 @@ class _Planning:
         model, step = self._model(found, {key_of(token) for token in overrides})
         engine = stage_params.engine_of(found, gpus=self.placed.gpus, on_cluster=self.on_cluster)
         nodes, gpus = self._resources(found, engine)
-        params = stage_params.params(found, engine, step)
+        params = stage_params.params(found, engine, step) | {"accept_missing": self.request.accept_missing}
         self._look_at(params)
         evaluate = kind.load("evaluate")
         how = evaluate.placed_params(params) | self._spread(found, engine, gpus)

@@ -57,6 +57,7 @@ class GenerationSection(Schema):
     url: str | None
     api_key_env: str | None
     in_flight: int | None = Field(ge=1)
+    engine_arguments: list[str] | None
 
 
 class TokenizerSection(Schema):
