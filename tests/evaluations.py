@@ -144,9 +144,10 @@ def materials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materials]:
 
 
 class Desk:
-    """Where one test types. `root` is what the variable LOG makes it."""
+    """Where one test types, with these variables besides. `root` is what the variable LOG makes it."""
 
-    def __init__(self, directory: Path, materials: Materials) -> None:
+    def __init__(self, directory: Path, materials: Materials, **variables: str) -> None:
+        self.more = variables
         self.directory = directory
         self.materials = materials
         self.root = directory / "log" / "nemo-rl"
@@ -201,7 +202,7 @@ class Desk:
 
     def variables(self, **changes: str) -> dict[str, str]:
         here = {"LOG": self.directory / "log", "CON": self.directory / "images", "HF_HOME": self.materials.hub.home}
-        said = {"ACCOUNT": "team", "HF_HUB_OFFLINE": "1", "HOLDFAST_GPUS": "", **changes}
+        said = {"ACCOUNT": "team", "HF_HUB_OFFLINE": "1", "HOLDFAST_GPUS": "", **self.more, **changes}
         return environment(**{name: str(value) for name, value in here.items()}, **said)
 
     def planned(self, line: str, *more: str) -> list[dict[str, Any]]:

@@ -169,6 +169,8 @@ class _Planning:
             gpus = cluster.gpus_per_node
         if engine == "url":
             return 1, gpus or 0
+        if engine == "fake":
+            gpus = gpus or 0
         if self.on_cluster:
             usual = GPUS_OF_A_CLUSTER if self.defaults.gpus is None else self.defaults.gpus
             return nodes, usual if gpus is None else gpus
