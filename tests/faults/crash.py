@@ -288,15 +288,15 @@ def counted(act: Callable[[Path], None], root: Path, **variables: str) -> None:
     act(root)
 
 
-def main(name: str, directory: Path) -> int:
-    """Crash the scenario everywhere; prints how many boundaries there are."""
-    scenario, listing = SCENARIOS[name], directory / "list"
+def main(scenario: Scenario, directory: Path, every: int = 1) -> int:
+    """Crash the scenario at each boundary, or `every` so manieth; prints what they are."""
+    listing = directory / "list"
     fresh(directory / "listed", scenario)
     done = fork(lambda: counted(scenario.act, directory / "listed", CRASH_LIST=str(listing)))
     if done != 0 or fork(lambda: scenario.final(directory / "listed")) != 0:
         return 1
     boundaries = listing.read_text().splitlines()
-    for number, boundary in enumerate(boundaries):
+    for number, boundary in list(enumerate(boundaries))[::every]:
         for when in ("before", "after"):
             if not crash(scenario, directory / "root", f"{number}.{when}"):
                 print(f"crashed {when} boundary {boundary}", file=sys.stderr)
@@ -328,4 +328,4 @@ def crash(scenario: Scenario, root: Path, at: str) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
+    sys.exit(main(SCENARIOS[sys.argv[1]], Path(sys.argv[2])))

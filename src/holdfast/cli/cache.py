@@ -109,7 +109,7 @@ def _clean(options: argparse.Namespace, store: Store) -> int:
     found = cache.entries(store)
     seconds = None if options.unused is None else options.unused * 86400
     chosen = cache.choose(found, quota=options.quota, unused_for=seconds)
-    old = [(path, stop.size(path)) for path in cache.superfluous(found)]
+    old = [(path, stop.size(path)) for path in cache.superfluous(store, found)]
     why = f"quota {options.quota:,} bytes" if options.quota is not None else f"unused for {options.unused} days"
     gone = [entry for entry in chosen if options.dry or cache.evict(store, entry, why)]
     if not options.dry:

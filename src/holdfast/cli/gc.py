@@ -1,4 +1,4 @@
-"""Delete temporaries of dead writers, the logs of old attempts, and snapshots of code that nothing needs any more."""
+"""Delete what nothing needs: temporaries of dead writers, old logs, snapshots of code, results that were made anew."""
 
 from __future__ import annotations
 
@@ -27,14 +27,12 @@ def run(options: argparse.Namespace) -> int:
     import sys
 
     from holdfast.core import files
-    from holdfast.execute import stop
+    from holdfast.execute import cache, stop
     from holdfast.execute.scheduler import open_store
 
     store = open_store(options.root)
-    found = [
-        (path, stop.size(path))
-        for path in stop.rubbish(store, attempts_older_than=options.days * 86400, keep=options.keep)
-    ]
+    rubbish = stop.rubbish(store, attempts_older_than=options.days * 86400, keep=options.keep)
+    found = [(path, stop.size(path)) for path in (*rubbish, *cache.superfluous(store, cache.entries(store)))]
     if options.json:
         print(
             json.dumps([{"path": str(path.relative_to(store.root)), "bytes": size} for path, size in found], indent=1)

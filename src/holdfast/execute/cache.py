@@ -122,15 +122,21 @@ def unpin(store: Store, records: Iterable[Record]) -> None:
         pin_of(store, record.key).unlink(missing_ok=True)
 
 
-def superfluous(found: Sequence[Entry]) -> Iterator[Path]:
-    """Generations that no longer count and that nobody reads; a young one may be on its way to count."""
+def superfluous(store: Store, found: Sequence[Entry]) -> Iterator[Path]:
+    """Generations that no longer count and that nobody reads. One that counted until a moment ago may still be read by
+    programs that are not ours, and a young one may be on its way to count.
+    """
     for entry in found:
-        if entry.is_read or entry.standing.state in IN_FLIGHT:
+        if entry.is_read or entry.standing.state in IN_FLIGHT or _is_young(store.home(entry.record)):
             continue
-        for directory in entry.older:
-            with contextlib.suppress(FileNotFoundError):
-                if time.time() - directory.lstat().st_mtime > SETTLED:
-                    yield directory
+        yield from (directory for directory in entry.older if not _is_young(directory))
+
+
+def _is_young(path: Path) -> bool:
+    """Of the link to a generation: since when that one counts."""
+    with contextlib.suppress(FileNotFoundError):
+        return time.time() - path.lstat().st_mtime <= SETTLED
+    return False
 
 
 def choose(found: Sequence[Entry], *, quota: int | None, unused_for: float | None) -> list[Entry]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from holdfast.core import files
 from holdfast.core.job import Job
 from holdfast.core.process import ATTEMPT_VARIABLE
 from holdfast.execute.submit import PROGRAM
@@ -40,3 +42,7 @@ def _await_record(directory: Path, runner: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not (directory / "runner.json").exists() and runner.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
+    if runner.poll() is not None and not (directory / "runner.json").exists():
+        # Or a submitter that waits for its own job would take itself for the proof that somebody is still at it.
+        with contextlib.suppress(FileExistsError):
+            files.create(directory / "ended.json", files.encode({"code": runner.returncode}))
