@@ -196,14 +196,26 @@ class Desk:
         assert code is None or done.returncode == code, (line, more, done.returncode, done.stdout, done.stderr)
         return done
 
+    def start(self, line: str, *more: str) -> subprocess.Popen[str]:
+        """The same, and go on."""
+        return subprocess.Popen(
+            [sys.executable, "-c", ENTRY, *self.words(line), *more],
+            cwd=self.directory,
+            env=self.variables(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
     def words(self, line: str) -> list[str]:
         """The words of a line, with the absolute paths of the document below this directory."""
         return [re.sub(r"^/(?=custom/|path/)", f"{self.directory}/", word) for word in shlex.split(line)]
 
     def variables(self, **changes: str) -> dict[str, str]:
-        here = {"LOG": self.directory / "log", "CON": self.directory / "images", "HF_HOME": self.materials.hub.home}
+        places = {"LOG": self.directory / "log", "CON": self.directory / "images", "HF_HOME": self.materials.hub.home}
+        here = {name: str(place) for name, place in places.items()}
         said = {"ACCOUNT": "team", "HF_HUB_OFFLINE": "1", "HOLDFAST_GPUS": "", **self.more, **changes}
-        return environment(**{name: str(value) for name, value in here.items()}, **said)
+        return environment(**{**here, **said})
 
     def planned(self, line: str, *more: str) -> list[dict[str, Any]]:
         """What a dry run says of each stage."""
