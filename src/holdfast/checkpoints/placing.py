@@ -26,7 +26,8 @@ def is_placed(home: Path, out: Path) -> bool:
 
 
 def place(home: Path, out: Path) -> None:
-    """Make `out` hold the files of the artifact `home`. What an earlier conversion placed there is replaced.
+    """Make `out` hold the files of the artifact `home`. What an earlier conversion placed there is replaced, in one
+    step where the file system allows it. Of many who do this at once, each is content with what another one placed.
 
     Raises:
         UserError: other files lie there, or `home` is no artifact.
@@ -34,21 +35,26 @@ def place(home: Path, out: Path) -> None:
     manifest = artifact.read(home)
     if manifest is None:
         raise UserError(f"{home} is not complete", "convert it first")
-    if os.path.lexists(out) and (not out.is_dir() or (artifact.read(out) is None and any(out.iterdir()))):
-        raise UserError(
-            f"{out} holds files that holdfast did not make", "choose another --hf-ckpt-path, or move them away"
-        )
+    _refuse_foreign(out)
     files.make_directories(out.parent)
     built = out.with_name(f"{files.TEMPORARY}{files.new_token()}")
     built.mkdir()
     try:
         _fill(built, home, manifest)
-        if os.path.lexists(out):
+        while not files.move_into_place(built, out) and not is_placed(home, out):
+            _refuse_foreign(out)
+            if files.exchange(built, out):
+                break
             files.discard(out)
-        os.rename(built, out)
     finally:
         files.discard(built)
-    files.fsync_path(out.parent)
+
+
+def _refuse_foreign(out: Path) -> None:
+    if os.path.lexists(out) and (not out.is_dir() or (artifact.read(out) is None and any(out.iterdir()))):
+        raise UserError(
+            f"{out} holds files that holdfast did not make", "choose another --hf-ckpt-path, or move them away"
+        )
 
 
 def _fill(built: Path, home: Path, manifest: Manifest) -> None:

@@ -148,6 +148,18 @@ def move_into_place(source: Path, target: Path) -> bool:
     return True
 
 
+def exchange(one: Path, other: Path) -> bool:
+    """Let two paths trade places in a single step; False where the file system cannot do that."""
+    if sys.platform != "linux":
+        return False
+    at_here, rename_exchange = -100, 2
+    rename = ctypes.CDLL(None, use_errno=True).renameat2
+    if rename(at_here, os.fsencode(one), at_here, os.fsencode(other), rename_exchange) != 0:
+        return False
+    fsync_path(other.parent)
+    return True
+
+
 def set_aside(path: Path, label: str = ASIDE) -> Path:
     """Rename something out of the way, destroying nothing; returns its new name."""
     aside = path.with_name(f"{path.name}{label}{new_token()}")

@@ -8,7 +8,7 @@ rename, replace, symlink, mkdir, unlink, fallocate and syncfs is one boundary, i
     CRASH_ROLE   only in processes of this role: submit, runner, supervisor, run, finish
     CRASH_LIST   append a line "role number operation path" per boundary to this file
     CRASH_AT     N.before or N.after: die there, once per CRASH_ONCE (a file that must not exist yet)
-    CRASH_FIRST  instead of CRASH_AT: before the first operation of this name
+    CRASH_FIRST  instead of CRASH_AT: before the first operation of one of these names, with commas between them
     CRASH_STOPS  if set, stop there (SIGSTOP) and wait to be sent on
 """
 
@@ -53,7 +53,7 @@ class Boundaries:
         number, _, self.when = environ.get("CRASH_AT", "").partition(".")
         self.at = int(number or -1)
         self.once = environ.get("CRASH_ONCE", "")
-        self.first = environ.get("CRASH_FIRST", "")
+        self.first = environ.get("CRASH_FIRST", "").split(",")
         self.signal = signal.SIGSTOP if environ.get("CRASH_STOPS") else signal.SIGKILL
         self.count = 0
         self.lock = threading.Lock()
@@ -85,9 +85,9 @@ class Boundaries:
                 number, self.count = self.count, self.count + 1
             if self.list:
                 self.note(number, name, path)
-            if name == self.first:
+            if name in self.first:
                 self.at, self.when = number, "before"
-                self.first = ""
+                self.first = []
             self.crash(number, "before")
             try:
                 return real(*arguments, **named)
