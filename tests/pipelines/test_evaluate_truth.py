@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -164,7 +165,7 @@ def test_misspelt_key_is_refused_with_the_nearest(desk: Desk) -> None:
 
 
 def test_variables_are_not_needed_on_this_machine_and_asked_for_at_once_on_slurm(desk: Desk) -> None:
-    unset = {"LOG": "", "ACCOUNT": "", "CON": ""}
+    unset: dict[str, Any] = {"LOG": "", "ACCOUNT": "", "CON": ""}
     told = desk.type(f"evaluate {OWN} --dry --executor slurm", code=2, **unset).stderr
     assert "LOG, ACCOUNT, CON" in told and "hint: " in told
     desk.type(f"evaluate {OWN} --dry", *LOCAL, **unset)
