@@ -13,6 +13,10 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
 
 HIDDEN, INNER, VOCABULARY = 2048, 5632, 32768
 STREAMED = 500_000_000
@@ -45,7 +49,7 @@ def write(directory: Path, gigabytes: float, dtype: str) -> None:
     """Save a checkpoint with torch, as the rank that this is; values are random, and each rank makes its own."""
     import torch
     import torch.distributed as dist
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_saver import save
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import DTensor, Shard
 
@@ -59,7 +63,7 @@ def write(directory: Path, gigabytes: float, dtype: str) -> None:
         local = [size // ranks if at == axis else size for at, size in enumerate(shape)]
         values = torch.empty(local, dtype=kind).uniform_(-1, 1, generator=generator)
         state[name] = DTensor.from_local(values, mesh, [Shard(axis)], run_check=False)
-    dcp.save({"model": state}, checkpoint_id=directory)
+    save({"model": state}, checkpoint_id=directory)
     dist.destroy_process_group()
 
 
@@ -79,6 +83,12 @@ def convert(source: Path, target: Path, dtype: str | None) -> None:
     files.write_durably(target / "digests.json", json.dumps(digests).encode())
 
 
+def sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    os.fsync(fd)
+    os.close(fd)
+
+
 def convert_whole(source: Path, target: Path) -> None:
     """The recipe that is in use: the whole checkpoint in memory, twice on disk."""
     import torch
@@ -89,40 +99,39 @@ def convert_whole(source: Path, target: Path) -> None:
     dcp_to_torch_save(source, target / "pytorch_model.bin")
     state = torch.load(target / "pytorch_model.bin", weights_only=True)
     save_file(state["model"], target / "model.safetensors", metadata={"format": "pt"})
+    sync(target / "model.safetensors")
 
 
 def convert_streaming(source: Path, target: Path) -> None:
     """`dcp.load` of as many tensors as fit an output file, one file after another."""
     import torch
-    import torch.distributed.checkpoint as dcp
     from safetensors.torch import save_file
-    from torch.distributed.checkpoint import FileSystemReader
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     target.mkdir()
-    tensors = FileSystemReader(source).read_metadata().state_dict_metadata
-    for number, names in enumerate(_group(source)):
-        state = {name: torch.empty(tensors[name].size, dtype=tensors[name].properties.dtype) for name in names}
-        dcp.load(state, checkpoint_id=source, no_dist=True)
+    for number, group in enumerate(_group(source)):
+        state = {name: torch.empty(shape, dtype=dtype) for name, shape, dtype in group}
+        load(state, checkpoint_id=source, no_dist=True)
         path = target / f"model-{number:05}.safetensors"
         save_file(state, path, metadata={"format": "pt"})
-        fd = os.open(path, os.O_RDONLY)
-        os.fsync(fd)
-        os.close(fd)
+        sync(path)
 
 
-def _group(source: Path) -> Iterator[list[str]]:
-    from torch.distributed.checkpoint import FileSystemReader
+def _group(source: Path) -> Iterator[list[tuple[str, torch.Size, torch.dtype]]]:
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
-    names: list[str] = []
+    group = []
     held = 0
     for name, tensor in sorted(FileSystemReader(source).read_metadata().state_dict_metadata.items()):
+        assert isinstance(tensor, TensorStorageMetadata)
+        group.append((name, tensor.size, tensor.properties.dtype))
         held += tensor.size.numel() * tensor.properties.dtype.itemsize
-        names.append(name)
         if held >= STREAMED:
-            yield names
-            names, held = [], 0
-    if names:
-        yield names
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from tests.launches import copy_examples
 from tests.runs import REPOSITORY, hold, python, wait_until, write_plan
 from tests.test_docs import commands
+from tests.tiny import write_step_170, write_tiny
 
 from holdfast.core import kind
 
@@ -39,7 +40,7 @@ def type_one(root: Path, tokens: list[str], variables: Mapping[str, str]) -> Non
         wait_until(lambda: code() == 0)  # the tracker that the run started may still be at it
     else:
         assert code() in ((0, OWED) if tokens[0] == "status" else (0,)), shlex.join(tokens)
-    if tokens[0] in ("run", "launch"):
+    if tokens[0] in ("run", "launch", "evaluate", "convert"):
         wait_until(lambda: ended(root), 90)
 
 
@@ -69,6 +70,28 @@ def test_commands_of_the_guide_to_trackers_do_what_it_says(tmp_path: Path) -> No
     root = tmp_path / "root"
     write_plan(tmp_path / "plan.yaml", {"run": python(LEARNS)})
     type_all("guides/trackers.md", root, WANDB_MODE="offline")
+
+
+@pytest.mark.train
+@pytest.mark.slow
+def test_commands_of_the_guide_to_evaluating_do_what_it_says(tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    write_step_170(tmp_path)
+    type_all("guides/evaluate.md", root, HF_HUB_OFFLINE="1")
+    found = {each["name"]: each["state"] for each in json.loads(hold(root, "status", "--json", code=0).stdout)}
+    assert set(found.values()) == {"complete"}
+    assert len([name for name in found if name.startswith("step_170_")]) == 2, "one of them bfloat16"
+    assert (tmp_path / "converted" / "step_170" / "model.safetensors").exists()
+    assert json.loads((root / "evals" / "step_170" / "metrics.json").read_text())["coverage"]["done"] == 64 * 4
+
+
+@pytest.mark.train
+def test_commands_of_the_guide_to_data_sets_do_what_it_says(tmp_path: Path) -> None:
+    write_tiny(tmp_path / "model")
+    asks = ("evaluate", "generation.model_name=model", "data.dataset_name=arithmetic", "--engine", "fake", "--wait")
+    hold(tmp_path / "root", *asks, "--jobname", "base", code=0)
+    hold(tmp_path / "root", *asks, "generation.temperature=1.0", "--jobname", "grpo", code=0)
+    type_all("guides/datasets.md", tmp_path / "root")
 
 
 def test_commands_and_files_of_the_guide_to_plans_do_what_it_says(tmp_path: Path) -> None:

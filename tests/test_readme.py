@@ -4,7 +4,9 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from tests.runs import REPOSITORY, hold
+from tests.tiny import write_step_170
 
 README = (REPOSITORY / "README.md").read_text()
 
@@ -26,6 +28,15 @@ def test_plan_of_the_readme_is_a_plan(tmp_path: Path) -> None:
     assert not (tmp_path / "runs" / ".holdfast" / "stages").exists()
 
 
+def evaluate_two(root: Path) -> None:
+    """What the table compares."""
+    write_step_170(root.parent)
+    asked = ("evaluate", "generation.model_name=base", "data.dataset_name=arithmetic", "--engine", "fake", "--wait")
+    hold(root, *asked, "--jobname", "A", code=0)
+    hold(root, *asked, "generation.temperature=1.0", "--jobname", "B", code=0)
+
+
+@pytest.mark.train
 def test_every_command_of_the_table_does_what_it_says(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     (tmp_path / "plan.yaml").write_text(
@@ -33,9 +44,12 @@ def test_every_command_of_the_table_does_what_it_says(tmp_path: Path) -> None:
     )
     commands = re.findall(r"\| `holdfast (.*?)`", README)
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
-    assert len(commands) == 12 and commands[0] == "quickstart"
+    assert len(commands) == 16 and commands[0] == "quickstart"
+    evaluate_two(root)
     for command in commands[1:]:
         arguments = [*command.split(), *(["--yes"] if command.startswith("rm") else [])]
+        if command.startswith("evaluate"):
+            arguments += ["--engine", "fake", "--wait"]
         if command == "run plan.yaml":
             arguments.append("--wait")
         if command.startswith("launch"):

@@ -20,6 +20,24 @@ def write_tiny(directory: Path, seed: int = 0) -> Path:
     return directory
 
 
+def write_chat_model(directory: Path, seed: int = 0) -> Path:
+    """As `write_tiny`, with a chat template."""
+    write_tiny(directory, seed)
+    (directory / "chat_template.jinja").write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    return directory
+
+
+def write_step_170(directory: Path) -> Path:
+    """`results/grpo/step_170` of a model of ours, as NeMo RL saves it, and the model beside it; returns the step."""
+    from tests.checkpoints.nemo_rl import save_v1, write_step
+    from transformers import AutoModelForCausalLM
+
+    model = write_chat_model(directory / "base")
+    step = write_step(directory / "results" / "grpo", 170, model)
+    save_v1(AutoModelForCausalLM.from_pretrained(model).state_dict(), step)
+    return step
+
+
 def make_output(
     directory: Path,
     attempt: int = 1,

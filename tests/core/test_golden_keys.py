@@ -55,11 +55,11 @@ def value_of(schema: dict[str, Any], whole: dict[str, Any]) -> Any:
 def describe(name: str) -> dict[str, Any]:
     """What is pinned of a kind: version, inputs, fields with their defaults, and the key of an example."""
     implementation = kind.load(name)
-    inputs = {each: Ref("0" * 64) for each in implementation.inputs}
+    inputs = {each: Ref("0" * 64) for each in (*implementation.inputs, *implementation.optional_inputs)}
     stage = implementation.stage(examples(name)["least"], inputs)
     return {
         "version": implementation.version,
-        "inputs": list(implementation.inputs),
+        "inputs": [*implementation.inputs, *implementation.optional_inputs],
         "params": json.loads(json.dumps(dict(stage.params))),
         "key": stage.key,
     }

@@ -13,7 +13,7 @@ from holdfast.engines import SHIPPED, Engine, load_engine
 from holdfast.engines.completions import Sampling
 
 MODEL = Path("/models/qwen")
-LISTEN = ["--host", "127.0.0.1", "--port", "{port}"]
+LISTEN = ["--host", "{host}", "--port", "{port}"]
 GPUS: dict[str, Any] = {
     "tensor_parallel": 2,
     "data_parallel": 4,

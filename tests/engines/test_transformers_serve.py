@@ -44,7 +44,7 @@ def server(model: Path) -> Iterator[tuple[str, int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [token.replace("{port}", str(port)) for token in service.command]
+    command = [token.replace("{port}", str(port)).replace("{host}", "127.0.0.1") for token in service.command]
     process = subprocess.Popen(command, env={**os.environ, **service.env}, stderr=subprocess.DEVNULL)
     try:
         wait_until_ready(f"http://127.0.0.1:{port}{service.ready}", process)

@@ -83,12 +83,12 @@ def kill_one(root: Path, dice: random.Random, command: int) -> str:
             roles.setdefault(role, []).append(pid)
     if not roles:
         return "nobody"
-    role = dice.choice(sorted(roles))
+    chosen = dice.choice(sorted(roles))
     try:
-        os.kill(dice.choice(roles[role]), signal.SIGKILL)
+        os.kill(dice.choice(roles[chosen]), signal.SIGKILL)
     except ProcessLookupError:
         return "nobody"
-    return role
+    return chosen
 
 
 @pytest.mark.parametrize("seed", range(KILLS // 4))

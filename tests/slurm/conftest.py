@@ -6,7 +6,10 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from tests.evaluations import materials
 from tests.slurm.cluster import Cluster, missing_parts, running
+
+__all__ = ["cluster", "materials"]
 
 
 @pytest.fixture(scope="session")

@@ -276,11 +276,14 @@ def _scatter(
                     taken + column : taken + count * length : length
                 ]
             taken += count * length
-        else:
-            for begin in range(start, start + count * step, step):
-                low, top = max(begin, first), min(begin + length, end)
-                target[low - first : top - first] = source[taken : taken + top - low]
-                taken += top - low
+        elif start >= first and start + (count - 1) * step + length <= end:
+            for at in range(start - first, start - first + count * step, step):
+                target[at : at + length] = source[taken : taken + length]
+                taken += length
+        else:  # a single run that the block cuts off
+            low, top = max(start, first), min(start + length, end)
+            target[low - first : top - first] = source[taken : taken + top - low]
+            taken += top - low
         number += count
 
 

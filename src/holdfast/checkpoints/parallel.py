@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from holdfast.core.errors import Stopped
 
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
+Work = Callable[[], AbstractContextManager[Callable[[Item], int]]]
 MOST_THREADS = 8
 LOOK_SECONDS = 0.2
 
@@ -23,9 +24,37 @@ def default_threads() -> int:
     return max(2, min(MOST_THREADS, available))
 
 
+class _Shared(Generic[Item]):
+    """The list of work, how much of it is done, and whether it is to end."""
+
+    def __init__(self, items: Iterable[Item]) -> None:
+        self.ended = threading.Event()
+        self.done = 0
+        self._items = iter(items)
+        self._lock = threading.Lock()
+
+    def loop(self, work: Work[Item]) -> None:
+        """Take items until there are none; an error ends the other threads, too."""
+        is_finished = False
+        try:
+            with work() as do:
+                while not self.ended.is_set():
+                    with self._lock:
+                        item = next(self._items, None)
+                    if item is None:
+                        break
+                    count = do(item)
+                    with self._lock:
+                        self.done += count
+            is_finished = True
+        finally:
+            if not is_finished:
+                self.ended.set()
+
+
 def run(
     items: Iterable[Item],
-    work: Callable[[], AbstractContextManager[Callable[[Item], int]]],
+    work: Work[Item],
     total: int,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -39,42 +68,22 @@ def run(
         Stopped: `stop` said so before all was done.
         Any error of `work`; the other threads have ended then.
     """
-    shared, lock, ended = iter(items), threading.Lock(), threading.Event()
-    done = 0
-
-    def loop() -> None:
-        nonlocal done
-        finished = False
-        try:
-            with work() as do:
-                while not ended.is_set():
-                    with lock:
-                        item = next(shared, None)
-                    if item is None:
-                        break
-                    count = do(item)
-                    with lock:
-                        done += count
-            finished = True
-        finally:
-            if not finished:
-                ended.set()
-
-    is_stopped = False
-    with ThreadPoolExecutor(threads or default_threads(), "holdfast-bytes") as pool:
-        futures = [pool.submit(loop) for _ in range(threads or default_threads())]
+    shared, is_stopped = _Shared(items), False
+    count = threads or default_threads()
+    with ThreadPoolExecutor(count, "holdfast-bytes") as pool:
+        futures = [pool.submit(shared.loop, work) for _ in range(count)]
         pending = set(futures)
         try:
             while pending:
                 _, pending = wait(pending, LOOK_SECONDS, FIRST_COMPLETED)
                 if progress:
-                    progress(done, total)
-                if stop and not is_stopped and done < total and stop():
+                    progress(shared.done, total)
+                if stop and not is_stopped and shared.done < total and stop():
                     is_stopped = True
-                    ended.set()
+                    shared.ended.set()
         finally:
-            ended.set()
+            shared.ended.set()
     for future in futures:
         future.result()
-    if is_stopped and done < total:
-        raise Stopped(f"stopped after {done} of {total} bytes")
+    if is_stopped and shared.done < total:
+        raise Stopped(f"stopped after {shared.done} of {total} bytes")

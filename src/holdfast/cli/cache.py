@@ -14,6 +14,7 @@ from holdfast.cli.tokens import not_negative
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from holdfast.core.record import Record
     from holdfast.core.store import Store
     from holdfast.execute.cache import Entry
 
@@ -49,7 +50,6 @@ def _bytes(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     from holdfast.execute import cache
     from holdfast.execute.scheduler import open_store
-    from holdfast.pipelines import stored
 
     store = open_store(options.root)
     if options.what == "gc":
@@ -57,12 +57,25 @@ def run(options: argparse.Namespace) -> int:
     if options.what == "ls":
         _show(cache.entries(store), as_json=options.json)
         return 0
-    records = stored.records_of(options.name, store)
+    records = _named(options.name, store)
     if options.what == "pin":
         cache.pin(store, records, options.reason)
     else:
         cache.unpin(store, records)
     return 0
+
+
+def _named(names: Sequence[str], store: Store) -> list[Record]:
+    """What is meant: conversions also by their name without the hash, which may be several."""
+    from holdfast.execute import cache
+    from holdfast.pipelines import stored
+
+    cached = [entry.record for entry in cache.entries(store)]
+    found = []
+    for name in names:
+        alike = [record for record in cached if record.name.rpartition("_")[0] == name]
+        found += alike or stored.records_of([name], store)
+    return found
 
 
 def _show(found: Sequence[Entry], *, as_json: bool) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from holdfast.cli.tokens import count
+
 if TYPE_CHECKING:
     from holdfast.pipelines.evaluate.request import Request
 
@@ -81,6 +83,13 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry", action="store_true", help="print plan, states, names and scripts; change nothing")
     parser.add_argument("--wait", action="store_true", help="stay until everything has ended, and show the scores")
     parser.add_argument("--max-parallel", type=int, metavar="N", help="points at a time (default: 1 on this machine)")
+    parser.add_argument(
+        "--accept-missing",
+        type=count,
+        default=0,
+        metavar="N",
+        help="publish with so many responses missing, for reasons that no further try mends",
+    )
     parser.add_argument("--rerun", action="store_true", help="publish complete points again, from the same responses")
     parser.add_argument("--rebuild", action="store_true", help="take what is lost, outdated or stale, too")
     parser.add_argument("--json", action="store_true", help="print standings and scores as JSON")
@@ -140,6 +149,7 @@ def request(options: argparse.Namespace) -> Request:
         force_conversion=options.force_conversion,
         engine=options.engine,
         url=options.url,
+        accept_missing=options.accept_missing,
         **paths,
     )
 

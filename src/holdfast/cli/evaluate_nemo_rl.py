@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,6 +29,7 @@ def run(options: argparse.Namespace) -> int:
     launch_report.notes(prepared.launch)
     where = submission.for_conversion(prepared)
     if options.dry:
+        prepared = replace(prepared, launch=replace(prepared.launch, adopted=(*prepared.launch.adopted, *handed.plan)))
         drafts = [draft(handed.plan, store, where, again)] if len(handed.plan) else []
         drafts += submission.draft_all(prepared, store, rerun=options.rerun, rebuild=options.rebuild)
         return launch_report.dry(prepared, drafts, store, as_json=options.json)

@@ -28,13 +28,16 @@ def notes(launch: Launch) -> None:
 
 
 def dry(prepared: Prepared, drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:
-    """Plan, states and reasons, and what exactly would be run; nothing is written."""
+    """Plan, states and reasons, and what exactly would be run; nothing is written. What the points wait for comes
+    first, where it is drafted, too.
+    """
     launch = prepared.launch
     by_key = {standing.record.key: standing for draft in drafts for standing in draft.standings}
-    found = [by_key[record.key] for record in launch.plan]
+    before = [each for key, each in by_key.items() if key not in launch.plan.records]
+    found = [*before, *(by_key[record.key] for record in launch.plan)]
     if as_json:
         cells = {cell.record.key: cell for cell in launch.cells}
-        rows = [{**each.as_dict(), **_as_dict(cells[each.record.key])} for each in found]
+        rows = [{**each.as_dict(), **_as_dict(cells.get(each.record.key))} for each in found]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
         return 0
     table.show(found, as_json=False)
@@ -45,9 +48,11 @@ def dry(prepared: Prepared, drafts: Sequence[Draft], store: Store, *, as_json: b
     return 0
 
 
-def _as_dict(cell: Cell) -> dict[str, object]:
+def _as_dict(cell: Cell | None) -> dict[str, object]:
     from holdfast.pipelines.sweep_results import as_json
 
+    if cell is None:
+        return {}
     params = cell.record.placement["params"]
     needs = {"nodes": cell.nodes, "gpus": cell.gpus}
     point = {key: as_json(value) for key, value in cell.point.items()}

@@ -69,9 +69,12 @@ def summary(standings: Sequence[Standing]) -> str:
 
 
 def _progress(standing: Standing) -> str:
+    """What of a stage that runs is done; empty where it does not say."""
     progress = standing.claim.progress() if standing.claim and standing.state is State.RUNNING else None
     if not progress:
         return ""
+    if progress["unit"] == "byte":
+        return f"{progress['done'] / 1e9:.2f}/{progress['total'] / 1e9:.2f} GB"
     of = "" if progress.get("open") else f"/{progress['total']}"
     return f"{progress['done']}{of} {progress['unit']}s"
 

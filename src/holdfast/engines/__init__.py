@@ -75,6 +75,8 @@ class Engine(ABC):
     name: ClassVar[str]
     capabilities: ClassVar[Capabilities]
     options: ClassVar[frozenset[str]]
+    counts_tokens: ClassVar[bool] = False
+    """Whether `service` needs to know what requests hold: only then are a data set's rows read where it is planned."""
 
     def __init__(self, serving: Serving) -> None:
         """

@@ -39,6 +39,7 @@ class TransformersServe(Engine):
     """One server with continuous batching. It has no min_p, and texts to stop at are cut by the client."""
 
     name = "transformers"
+    counts_tokens = True
     capabilities = Capabilities(frozenset({"top_k", "seed", "stop_token_ids"}), seeds="server", metrics=None)
     options = frozenset({"engine_timeout", "dtype", "engine_arguments"})
 

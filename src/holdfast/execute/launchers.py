@@ -10,16 +10,26 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from holdfast.core.job import Job, Task
-from holdfast.execute.services import Spot
 
 LAUNCHERS = ("plain", "torchrun", "ray")
 TORCHRUN = ("-m", "torch.distributed.run")
 PYTHON = re.compile(r"(.*/)?python[\d.]*")
 RANKED = 'export PET_NODE_RANK="$SLURM_NODEID"; exec "$@"'
 """torchrun reads its options from PET_ variables, too: the only one that differs between nodes comes that way."""
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a server runs: the address at which it listens, and what starts it there. Loopback on our own node, unless
+    there are others that must reach it.
+    """
+
+    host: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
 
 
 def wrap(command: Sequence[str], job: Job, task: Task, program: Path, environ: Mapping[str, str]) -> list[str]:

@@ -18,22 +18,13 @@ from typing import Any
 from holdfast.core import files, process
 from holdfast.execute import diagnosis
 from holdfast.execute.heartbeat import Interrupted
+from holdfast.execute.launchers import Spot
 
 TICK = 0.1
 STARTS = 3
 
 Start = Callable[[Sequence[str], Mapping[str, str], Path], subprocess.Popen[bytes]]
 """Starts a command with these variables more than the stage has, printing to this file."""
-
-
-@dataclass(frozen=True)
-class Spot:
-    """Where a server runs: the address at which it listens, and what starts it there. Loopback on our own node, unless
-    there are others that must reach it.
-    """
-
-    host: str = "127.0.0.1"
-    prefix: tuple[str, ...] = ()
 
 
 @dataclass

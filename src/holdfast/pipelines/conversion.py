@@ -22,6 +22,7 @@ from holdfast.core.plan import REPEATABLE, Plan, Reader, State
 from holdfast.core.record import Record
 from holdfast.core.stage import Ref
 from holdfast.core.store import Store
+from holdfast.pipelines import points
 from holdfast.stages import convert
 
 FOLDER = "hf_eval_checkpoints"
@@ -79,7 +80,8 @@ def plan(wish: Wish, store: Store) -> Conversion:
     params = {name: value for name, value in sources.params().items() if value not in ({}, "", None)}
     stage = kind.load("convert").stage(params, inputs)
     name = f"{identifier(found.weights)}_{stage.key[:HASH]}"
-    record = Record(stage, name, kind.load("convert").home(name), _placement(wish))
+    home = points.known_home(store, stage) or kind.load("convert").home(name)
+    record = Record(stage, Path(home).name, home, _placement(wish))
     planned = Conversion(found.sentence, Ref(stage.key), record, tuple(sources.adopted))
     if wish.skip:
         _check_there(planned, store)

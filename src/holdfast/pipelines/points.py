@@ -96,7 +96,7 @@ def settle_home(store: Store, stage: Stage, wanted: str, notes: list[str], *, as
     Raises:
         NameTaken: the name that was asked for belongs to other work.
     """
-    known = _known_home(store, stage)
+    known = known_home(store, stage)
     if known is not None:
         if known != wanted and asked:
             notes.append(f"`{wanted}` is the same work as `{known}`: it is at {store.root / known}")
@@ -117,7 +117,8 @@ def settle_home(store: Store, stage: Stage, wanted: str, notes: list[str], *, as
     return wanted  # `store.write` says what is in the way
 
 
-def _known_home(store: Store, stage: Stage) -> str | None:
+def known_home(store: Store, stage: Stage) -> str | None:
+    """Where work of this root is; None for what is new here."""
     try:
         return store.read(stage.key).home
     except (FileNotFoundError, DamagedFile, UnreadableFile):

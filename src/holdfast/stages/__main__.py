@@ -24,6 +24,8 @@ from holdfast.core.store import ADOPTED, Store
 from holdfast.execute import cache
 
 STOPPED = 3
+EXTRAS = {"train": "train", "convert": "convert", "evaluate": "evals"}
+"""What a kind of ours needs beside the base installation."""
 
 
 class Work:
@@ -164,11 +166,19 @@ class Work:
 
 def main(arguments: list[str]) -> int:
     verb, key = arguments
+    work: Work | None = None
     try:
         work = Work(key, os.environ)
         return work.run() if verb == "run" else work.finish()
     except HoldfastError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(work.record.stage.kind) if work else None
+        if extra is None or (error.name or "").startswith("holdfast"):
+            raise
+        where = f"pip install 'holdfast[{extra}]'"
+        print(f"error: {error.name} is not installed where this runs: {where}", file=sys.stderr)
         return 1
 
 

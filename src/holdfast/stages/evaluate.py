@@ -123,7 +123,9 @@ class Evaluate(Kind):
         from holdfast.environments import load_environment
 
         environment = load_environment(params.environment, params.settings)
-        service = _engine(params).service(_model(params, inputs), _most_tokens(params, environment))
+        engine = _engine(params)
+        tokens = _most_tokens(params, environment) if engine.counts_tokens else 0
+        service = engine.service(_model(params, inputs), tokens)
         return [service] if service else []
 
     def run(self, params: EvaluateParams, inputs: Mapping[str, Path], out: Output) -> None:

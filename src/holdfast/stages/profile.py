@@ -210,10 +210,13 @@ def still_owed(profile: Profile, total: int | None, epochs: int | None, home: Pa
     if absent:
         return f"exited 0 without {', '.join(absent)}"
     said = _Said(done, output)
-    if said.end or ((done.exit_zero or not profile.checkpoints) and not said.early):
+    counts_zero = done.exit_zero or not (profile.checkpoints or done.printed)
+    if said.end or (counts_zero and not said.early):
         return None
-    if done.exit_zero or not profile.checkpoints:
+    if counts_zero:
         return f"exited 0, and said: {said.early}"
+    if not profile.checkpoints:
+        return f"exited 0 and never said {' or '.join(done.printed)}"
     number, checkpoint = outsiders.newest(home, profile.checkpoints)
     if checkpoint is None:
         return f"exited 0 without a checkpoint {profile.checkpoints[0]}"

@@ -53,7 +53,7 @@ def hand_over(request: Request, store: Store, script: str | None) -> Handed:
             placed,
             script=script or (None if placed.sweep else SCRIPT),
             tokens=request.tokens,
-            jobname=placed.jobname or DEFAULT_NAME,
+            usual_name=DEFAULT_NAME,
             time=placed.time or DEFAULT_TIME,
             profile=PROFILE,
             folder=FOLDER,

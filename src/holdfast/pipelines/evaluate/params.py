@@ -92,11 +92,9 @@ def _verifier(config: EvalConfig) -> str | None:
 
 def _prompt(data: DataSection) -> str | None:
     text = _read(data.prompt_file, "data.prompt_file")
-    if text is None or "{problem}" in text:
-        return text
-    if PLACE not in text:
+    if text is not None and PLACE not in text and "{problem}" not in text:
         raise UserError(f"{data.prompt_file} has no place for the problem", "write {} where it goes")
-    return text.replace(PLACE, "{problem}", 1)
+    return text
 
 
 def _read(path: str | None, what: str) -> str | None:
@@ -125,6 +123,8 @@ def _serving(settings: Settings, engine: str) -> Iterator[tuple[str, Any]]:
     vllm = generation.vllm_cfg
     if engine == "url":
         yield from _without_nothing({"url": generation.url, "api_key_variable": generation.api_key_env}).items()
+    if generation.engine_arguments:
+        yield "engine_arguments", generation.engine_arguments
     if generation.in_flight:
         yield "in_flight", generation.in_flight
     if engine in ("vllm", "sglang"):

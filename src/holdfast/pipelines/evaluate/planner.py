@@ -110,11 +110,12 @@ class _Planning:
     def _cell(self, point: Point, label: str) -> Cell:
         by_hand = self._by_hand()
         swept = [f"{key}={override_text(value)}" for key, value in point.items() if key_of(key) not in by_hand]
-        found = configs.settle(self.wanted.config, [*swept, *self.request.tokens])
-        model, step = self._model(found)
+        overrides = [*swept, *self.request.tokens]
+        found = configs.settle(self.wanted.config, overrides)
+        model, step = self._model(found, {key_of(token) for token in overrides})
         engine = stage_params.engine_of(found, gpus=self.placed.gpus, on_cluster=self.on_cluster)
         nodes, gpus = self._resources(found, engine)
-        params = stage_params.params(found, engine, step)
+        params = stage_params.params(found, engine, step) | {"accept_missing": self.request.accept_missing}
         self._look_at(params)
         evaluate = kind.load("evaluate")
         how = evaluate.placed_params(params) | self._spread(found, engine, gpus)
@@ -126,10 +127,12 @@ class _Planning:
         placement = {"params": how, "gpus": gpus, "nodes": nodes, "point": {key_of(key): point[key] for key in point}}
         return Cell(Record(stage, home.removeprefix(f"{FOLDER}/"), home, placement), point, label, nodes, gpus)
 
-    def _model(self, found: Settings) -> tuple[Ref, int | None]:
-        """The model directory that is evaluated, and the optimizer step that it is of, where its path says so."""
+    def _model(self, found: Settings, overridden: set[str]) -> tuple[Ref, int | None]:
+        """The model directory that is evaluated, and the optimizer step that it is of, where its path says so. A
+        checkpoint goes before the model of the config, which is what training began from.
+        """
         if self.conversion:
-            if MODEL in found.said:
+            if MODEL in overridden:
                 raise UserError(
                     f"two models: {MODEL}={found.config.generation.model_name}, and a checkpoint that is converted",
                     "leave one of them out",
@@ -164,8 +167,10 @@ class _Planning:
         gpus = self.placed.gpus
         if gpus is None and "cluster.gpus_per_node" in found.said:
             gpus = cluster.gpus_per_node
-        if engine in ("url", "fake"):
+        if engine == "url":
             return 1, gpus or 0
+        if engine == "fake":
+            gpus = gpus or 0
         if self.on_cluster:
             usual = GPUS_OF_A_CLUSTER if self.defaults.gpus is None else self.defaults.gpus
             return nodes, usual if gpus is None else gpus

@@ -31,6 +31,7 @@ class Request:
     force_conversion: bool = False
     engine: str | None = None
     url: str | None = None
+    accept_missing: int = 0
 
     @property
     def tokens(self) -> tuple[str, ...]:

@@ -57,6 +57,7 @@ class GenerationSection(Schema):
     url: str | None
     api_key_env: str | None
     in_flight: int | None = Field(ge=1)
+    engine_arguments: list[str] | None
 
 
 class TokenizerSection(Schema):
@@ -112,7 +113,10 @@ class EvalConfig(Schema):
 
 @dataclass(frozen=True)
 class Settings:
-    """A config and which of its keys somebody set, dotted."""
+    """A config and which of its keys somebody set, dotted.
+
+    A key that a file sets to its default is as good as unset, so that a copy of the defaults changes nothing.
+    """
 
     config: EvalConfig
     said: frozenset[str]
@@ -138,19 +142,21 @@ def settle(path: str | None, overrides: Sequence[str]) -> Settings:
     where = path or DEFAULTS
     merged = config.apply(base(path), overrides)
     found = validate(EvalConfig, config.resolve(merged, where), f"config {where}")
+    usual = _leaves(defaults())
+    written = _leaves(config.read(Path(path)) if path else {})
     said = {
-        *_leaves(config.read(Path(path)) if path else {}),
+        *(name for name, value in written.items() if name not in usual or value != usual[name]),
         *(token.partition("=")[0].lstrip("+~") for token in overrides),
     }
     _check(found, where)
     return Settings(found, frozenset(said))
 
 
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> list[str]:
-    found = []
+def _leaves(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for key, value in content.items():
         name = f"{prefix}{key}"
-        found += _leaves(value, f"{name}.") if isinstance(value, dict) and value else [name]
+        found |= _leaves(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
     return found
 
 

@@ -135,7 +135,7 @@ def _setting(
     on_cluster = request.executor == "slurm"
     starts, note = code.interpreter(script, request.interpreter, on_cluster=on_cluster)
     off = wandb.why_off(starts, code.lock(script), environ, sys.executable)
-    name = request.jobname or script.stem
+    name = request.jobname or request.usual_name or script.stem
     name = f"{name}-{stamp}" if stamp else name
     points.check_name(name)
     name = f"{request.folder}/{name}" if request.folder else name

@@ -36,7 +36,8 @@ class Input:
 class Request:
     """One command line. `tokens` are forwarded to the script, and after them `behind`: what stood behind `--`, where a
     key that the config does not have is no mistake. `executor` is settled: `local` or `slurm`. `folder` is where below
-    the root the names are, `inputs` are made elsewhere, by stages or, those in `adopted`, by others.
+    the root the names are, `usual_name` the name without `jobname` (empty: the script's), `inputs` are made elsewhere,
+    by stages or, those in `adopted`, by others.
     """
 
     script: str | None = None
@@ -64,6 +65,7 @@ class Request:
     dry: bool = False
     executor: str = "local"
     folder: str = ""
+    usual_name: str = ""
     inputs: tuple[Input, ...] = ()
     adopted: tuple[Record, ...] = ()
 
