@@ -226,7 +226,7 @@ class Desk:
         )
 
     def words(self, line: str) -> list[str]:
-        """The words of a line, with the absolute paths of the document below this directory, where what they name is."""
+        """The words of a line, absolute paths of the document below this directory, and there what they name."""
         for where, (ranks, layout, answer, weights) in STEPS.items():
             if where in line and not (self.directory / where).exists():
                 made = (4, "fsdp") if self.any_ranks else (ranks, layout)
