@@ -15,17 +15,24 @@ from typing import IO, Any
 import msgspec
 
 from holdfast.core.errors import UserError
+from holdfast.engines.completions import Failure
 from holdfast.rollouts.collection import SCHEMA, Owed, Row, Sample
 
 PART_BITS = 40
 """A place is the part's number and, in so many bits, the offset in it: parts of up to a terabyte."""
 OPEN_PARTS = 64
 NOWHERE = -1
+NOT_ITS_OWN = frozenset({Failure.ENGINE_DOWN, Failure.STALLED})
+"""Failures that befell everything that was in flight, and say nothing of the rollout itself."""
 LATE = float("inf")
 
 
 class _Timing(msgspec.Struct):
     finished: float
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
 
 
 class _Head(msgspec.Struct):
@@ -34,7 +41,7 @@ class _Head(msgspec.Struct):
     repeat: int
     timing: _Timing
     reward: float | msgspec.UnsetType = msgspec.UNSET
-    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: _Error | msgspec.UnsetType = msgspec.UNSET
     response: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -70,13 +77,24 @@ class Index:
         for number, part in enumerate(self._parts):
             self._scan(number, part)
 
-    def owed(self) -> Iterator[Owed]:
-        """What is not there, repeat by repeat, so that all prompts are begun early."""
+    def owed(self, attempts: int | None = None) -> Iterator[Owed]:
+        """What is not there, repeat by repeat, so that all prompts are begun early; what failed `attempts` times is
+        given up.
+        """
         for repeat in range(self._repeats):
             for each, number in self._order.items():
                 at = number * self._repeats + repeat
-                if self._places[at] == NOWHERE:
+                if self._places[at] == NOWHERE and (attempts is None or self._failures[at] < attempts):
                     yield Owed(Sample(each, repeat), self._ungraded[at] != NOWHERE, self._failures[at])
+
+    def given_up(self, attempts: int) -> int:
+        """How many are not there and failed so often."""
+        pairs = zip(self._places, self._failures, strict=True)
+        return sum(place == NOWHERE and failures >= attempts for place, failures in pairs)
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines of `rows`, as they were written."""
+        yield from (self._line(place) for place in self._places if place != NOWHERE)
 
     def rows(self) -> Iterator[Row]:
         """What is there, in the order of the prompts, each read when it is asked for."""
@@ -122,7 +140,7 @@ class Index:
             return
         at = self._order[head.id] * self._repeats + head.repeat
         if head.error is not msgspec.UNSET:
-            self._failures[at] = min(self._failures[at] + 1, 2**16 - 1)
+            self._failures[at] = min(self._failures[at] + (head.error.type not in NOT_ITS_OWN), 2**16 - 1)
             if head.response is not msgspec.UNSET:
                 self._ungraded[at] = place
         elif head.timing.finished < self._finished[at]:
@@ -138,6 +156,10 @@ class Index:
         return self._read(place)
 
     def _read(self, place: int) -> Row:
+        row: dict[str, Any] = json.loads(self._line(place))
+        return row
+
+    def _line(self, place: int) -> bytes:
         number, offset = place >> PART_BITS, place & (1 << PART_BITS) - 1
         if number not in self._open:
             if len(self._open) >= OPEN_PARTS:
@@ -145,5 +167,4 @@ class Index:
             self._open[number] = open(self._parts[number], "rb")  # noqa: SIM115
         file = self._open[number]
         file.seek(offset)
-        row: dict[str, Any] = json.loads(file.readline())
-        return row
+        return file.readline()

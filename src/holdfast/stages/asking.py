@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from holdfast.core.stage import Ref
     from holdfast.engines import Engine
     from holdfast.engines.completions import Sampling
-    from holdfast.environments import Environment
-    from holdfast.evaluation.collecting import Asking
+    from holdfast.rollouts.asking import Engines
     from holdfast.rollouts.calls import Limits
+    from holdfast.rollouts.gate import Bounds
 
 
 class AskingParams(Serving):
@@ -73,25 +73,14 @@ class AskingParams(Serving):
     """Seconds without any answer after which an engine counts as hung."""
 
 
-def environment_of(params: AskingParams) -> Environment:
-    """The environment with its settings.
-
-    Raises:
-        ConfigError: there is no such environment, or it has no such setting.
-    """
-    from holdfast.environments import load_environment
-
-    return load_environment(params.environment, params.settings)
-
-
-def check_plan(params: AskingParams, inputs: Mapping[str, Ref], what: str) -> None:
-    """Whether the engine can do what is asked, and there is one model; `what` is what needs it.
+def check_plan(params: AskingParams, inputs: Mapping[str, Ref], most: int, what: str) -> None:
+    """Whether the engine can do what is asked, and there is one model; `what` is what needs it, `most` the
+    environment's limit of tokens.
 
     Raises:
         ConfigError: it cannot, or there is none, or there are two.
     """
-    environment = environment_of(params)
-    engine_of(params).request_fields(Path("not there yet"), sampling_of(params, environment))
+    engine_of(params).request_fields(Path("not there yet"), sampling_of(params, most))
     if ("model" in inputs) == bool(params.model):
         raise ConfigError(
             f"{what} takes a model, as an input or by its name: input {'model' in inputs}, name {params.model!r}",
@@ -99,16 +88,21 @@ def check_plan(params: AskingParams, inputs: Mapping[str, Ref], what: str) -> No
         )
 
 
-def engine_service(params: AskingParams, environment: Environment, inputs: Mapping[str, Path]) -> Service | None:
-    """The server of the engine; None where it is there already."""
-    return engine_of(params).service(model_of(params, inputs), _most_tokens(params, environment))
+def engine_service(params: AskingParams, inputs: Mapping[str, Path], longest: int, most: int) -> Service | None:
+    """The server of the engine; None where it is there already. `longest` is the longest prompt, in characters: no
+    token is shorter than one.
+    """
+    tokens = max(8192, params.in_flight * (longest + sampling_of(params, most).max_tokens))
+    return engine_of(params).service(model_of(params, inputs), tokens)
 
 
-def collection_key(params: AskingParams, environment: Environment, fingerprint: str) -> str:
-    """The rows' collection; `fingerprint` is the digest of the model's contents."""
-    sampling = sampling_of(params, environment).given()
+def collection_key(params: AskingParams, source: Mapping[str, Any], fingerprint: str, most: int) -> str:
+    """The rows' collection. `source` is what the environment says of itself, `fingerprint` the digest of the model's
+    contents.
+    """
+    sampling = sampling_of(params, most).given()
     return row_key(
-        **environment.identity(),
+        **source,
         model=fingerprint,
         sampling={"engine": params.engine, **sampling, **params.identity(), **_draws(params)},
         template=template_of(params).identity,
@@ -135,12 +129,11 @@ def engine_of(params: AskingParams) -> Engine:
     return load_engine(params.engine, params)
 
 
-def sampling_of(params: AskingParams, environment: Environment) -> Sampling:
-    """How tokens are drawn."""
+def sampling_of(params: AskingParams, most: int) -> Sampling:
+    """How tokens are drawn; `most` is the limit where none is given."""
     from holdfast.engines.completions import Sampling
 
-    most = params.max_tokens or environment.max_tokens
-    drawn = (params.temperature, params.top_p, most, params.top_k, params.min_p)
+    drawn = (params.temperature, params.top_p, params.max_tokens or most, params.top_k, params.min_p)
     return Sampling(*drawn, params.stop, params.stop_token_ids)
 
 
@@ -149,35 +142,29 @@ def template_of(params: AskingParams) -> ChatTemplate:
     return ChatTemplate(params.chat_template, params.chat_template_kwargs)
 
 
-def asking_of(params: AskingParams, environment: Environment, key: str, model: Path, out: Output) -> Asking:
-    """What the loop of one attempt needs to know."""
-    from holdfast.evaluation.collecting import Asking
+def engines_of(
+    params: AskingParams, key: str, model: Path, most: int, out: Output, bounds: Bounds | None = None
+) -> Engines:
+    """Who is asked, and how; `bounds` where the number in flight follows the engine."""
+    from holdfast.rollouts.asking import Engines
 
     urls = [params.url] if params.url else out.endpoints("engine")
     standing = "asserted" if params.model else "to be judged" if params.url else None
-    return Asking(
-        environment=environment,
+    return Engines(
         engine=engine_of(params),
         model=model,
-        sampling=sampling_of(params, environment),
-        template=template_of(params),
+        sampling=sampling_of(params, most),
         key=key,
         urls=urls,
         limits=_limits(params, len(urls)),
-        verifier_workers=params.verifier_workers,
         standing=standing,
+        bounds=bounds,
     )
 
 
 def _draws(params: AskingParams) -> dict[str, Any]:
     """What tells these rows from others that were drawn in the same way."""
     return {name: value for name, value in (("seed", params.seed), ("again", params.again)) if value not in (None, "")}
-
-
-def _most_tokens(params: AskingParams, environment: Environment) -> int:
-    """What all requests in flight hold at most, counted in characters: no token is shorter than one."""
-    longest = max((len(prompt.text) for prompt in environment.prompts()), default=0)
-    return max(8192, params.in_flight * (longest + sampling_of(params, environment).max_tokens))
 
 
 def _limits(params: AskingParams, engines: int) -> Limits:

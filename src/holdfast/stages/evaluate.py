@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from holdfast.core import files, kind
 from holdfast.core.kind import Kind
 from holdfast.core.service import Service
-from holdfast.environments import with_version
-from holdfast.evaluation.collecting import Collecting
+from holdfast.environments import load_environment, with_version
+from holdfast.evaluation.collecting import Asking, Collecting
 from holdfast.rollouts.collection import Collection, Sample
 from holdfast.stages import asking
 from holdfast.stages.asking import AskingParams
@@ -60,21 +60,27 @@ class Evaluate(Kind):
         return f"evals/{name}"
 
     def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
-        asking.check_plan(self.parse(params), inputs, "an evaluation")
+        parsed = self.parse(params)
+        environment = load_environment(parsed.environment, parsed.settings)
+        asking.check_plan(parsed, inputs, environment.max_tokens, "an evaluation")
 
     def services(self, params: EvaluateParams, inputs: Mapping[str, Path]) -> list[Service]:
-        service = asking.engine_service(params, asking.environment_of(params), inputs)
+        environment = load_environment(params.environment, params.settings)
+        longest = max(len(prompt.text) for prompt in environment.prompts())
+        service = asking.engine_service(params, inputs, longest, environment.max_tokens)
         return [service] if service else []
 
     def run(self, params: EvaluateParams, inputs: Mapping[str, Path], out: Output) -> None:
-        environment = asking.environment_of(params)
-        key = asking.collection_key(params, environment, asking.fingerprint_of(params, out.input_digests))
+        environment = load_environment(params.environment, params.settings)
+        fingerprint = asking.fingerprint_of(params, out.input_digests)
+        key = asking.collection_key(params, environment.identity(), fingerprint, environment.max_tokens)
         collection = Collection(out.parts(key), out.attempt, out.token)
         ids = [prompt.id for prompt in environment.prompts()]
         failed: dict[str, int] = {}
         with contextlib.closing(collection.index(ids, params.repeats)) as before:
             if before.done < before.wanted:
-                asked = asking.asking_of(params, environment, key, asking.model_of(params, inputs), out)
+                engines = asking.engines_of(params, key, asking.model_of(params, inputs), environment.max_tokens, out)
+                asked = Asking(environment, asking.template_of(params), params.verifier_workers, engines)
                 counts = asyncio.run(Collecting(asked, out, params.accept_missing).run(collection, before))
                 failed = dict(counts.failed)
         _write(params, environment, collection.index(ids, params.repeats), failed, out)
