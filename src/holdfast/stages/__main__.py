@@ -14,7 +14,7 @@ from typing import Any
 from holdfast.core import artifact, files, generations, kind, plugins
 from holdfast.core.adopt import fingerprint
 from holdfast.core.artifact import Manifest
-from holdfast.core.errors import DamagedFile, HoldfastError, NotComplete, Stopped
+from holdfast.core.errors import DamagedFile, HoldfastError, NotComplete, Stopped, UserError
 from holdfast.core.kind import Kind
 from holdfast.core.output import Output, provenance
 from holdfast.core.plan import Reader
@@ -23,6 +23,8 @@ from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Store
 from holdfast.execute import cache
 
+MISTAKE = 2
+"""What a person has to mend: another try would meet it again."""
 STOPPED = 3
 
 
@@ -169,7 +171,7 @@ def main(arguments: list[str]) -> int:
         return work.run() if verb == "run" else work.finish()
     except HoldfastError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return MISTAKE if isinstance(error, UserError) else 1
 
 
 if __name__ == "__main__":
