@@ -37,6 +37,7 @@ SHIPPED = {
     "train": "holdfast.stages.train:Train",
     "convert": "holdfast.stages.convert:Convert",
     "evaluate": "holdfast.stages.evaluate:Evaluate",
+    "rollouts": "holdfast.stages.rollouts:Rollouts",
 }
 
 

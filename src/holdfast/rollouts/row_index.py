@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -64,7 +64,7 @@ class Index:
         if len(self._order) != len(ids):
             twice = next(each for number, each in enumerate(ids) if self._order[each] != number)
             raise UserError(f"two prompts have the id {twice!r}", "give every prompt an id of its own")
-        self._repeats = repeats
+        self.repeats = repeats
         self.wanted = len(ids) * repeats
         self._places = array("q", [NOWHERE]) * self.wanted
         self._ungraded = array("q", [NOWHERE]) * self.wanted
@@ -81,11 +81,28 @@ class Index:
         """What is not there, repeat by repeat, so that all prompts are begun early; what failed `attempts` times is
         given up.
         """
-        for repeat in range(self._repeats):
+        for repeat in range(self.repeats):
             for each, number in self._order.items():
-                at = number * self._repeats + repeat
+                at = number * self.repeats + repeat
                 if self._places[at] == NOWHERE and (attempts is None or self._failures[at] < attempts):
                     yield Owed(Sample(each, repeat), self._ungraded[at] != NOWHERE, self._failures[at])
+
+    @property
+    def ids(self) -> Collection[str]:
+        """Of the prompts, in order; fast to look in."""
+        return self._order.keys()
+
+    def has(self, sample: Sample) -> bool:
+        """Whether it is there."""
+        return self._places[self._order[sample.id] * self.repeats + sample.repeat] != NOWHERE
+
+    def first_rows(self) -> Iterator[Row]:
+        """One row of each prompt that has any."""
+        for number in range(len(self._order)):
+            places = self._places[number * self.repeats : (number + 1) * self.repeats]
+            place = next((each for each in places if each != NOWHERE), NOWHERE)
+            if place != NOWHERE:
+                yield self._read(place)
 
     def given_up(self, attempts: int) -> int:
         """How many are not there and failed so often."""
@@ -136,9 +153,9 @@ class Index:
         if head is None or head.schema != SCHEMA or (head.error is msgspec.UNSET and head.reward is msgspec.UNSET):
             self.passed_over += 1
             return
-        if head.id not in self._order or not 0 <= head.repeat < self._repeats:
+        if head.id not in self._order or not 0 <= head.repeat < self.repeats:
             return
-        at = self._order[head.id] * self._repeats + head.repeat
+        at = self._order[head.id] * self.repeats + head.repeat
         if head.error is not msgspec.UNSET:
             self._failures[at] = min(self._failures[at] + (head.error.type not in NOT_ITS_OWN), 2**16 - 1)
             if head.response is not msgspec.UNSET:
@@ -149,8 +166,8 @@ class Index:
 
     def _read_at(self, places: array[int], sample: Sample) -> Row:
         place = NOWHERE
-        if sample.id in self._order and 0 <= sample.repeat < self._repeats:
-            place = places[self._order[sample.id] * self._repeats + sample.repeat]
+        if sample.id in self._order and 0 <= sample.repeat < self.repeats:
+            place = places[self._order[sample.id] * self.repeats + sample.repeat]
         if place == NOWHERE:
             raise KeyError(sample)
         return self._read(place)
