@@ -38,6 +38,7 @@ SHIPPED = {
     "convert": "holdfast.stages.convert:Convert",
     "evaluate": "holdfast.stages.evaluate:Evaluate",
     "rollouts": "holdfast.stages.rollouts:Rollouts",
+    "rollout_slice": "holdfast.stages.rollout_slice:RolloutSlice",
 }
 
 

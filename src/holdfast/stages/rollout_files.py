@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -122,9 +121,3 @@ def _append(log: BinaryIO, source: Path) -> None:
 
 def refresh_analysis(home: Path) -> None:
     """Make `reward_analysis.md` anew."""
-
-
-def slices(ids: list[str], text: str) -> Iterator[str]:
-    """The prompts of slice `3of8`."""
-    number, _, count = text.partition("of")
-    yield from ids[int(number) :: int(count)]

@@ -11,13 +11,13 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
 from holdfast.core import kind
-from holdfast.core.errors import HoldfastError, Stopped, UserError
-from holdfast.core.kind import Kind
+from holdfast.core.errors import ConfigError, HoldfastError, Stopped, UserError
+from holdfast.core.kind import Kind, Params
 from holdfast.core.service import Service
 from holdfast.rollouts.gate import MOST
 from holdfast.stages import asking
@@ -70,8 +70,8 @@ class Rollouts(Kind):
     name = "rollouts"
     has_inner = False
     optional_inputs = ("model",)
-    loose = VIEWS
-    Params = RolloutParams
+    loose: ClassVar[tuple[str, ...]] = VIEWS
+    Params: ClassVar[type[Params]] = RolloutParams
 
     def fill(self, params: Mapping[str, Any]) -> Mapping[str, Any]:
         return Problems(self.parse(params)).filled(params)
@@ -81,7 +81,14 @@ class Rollouts(Kind):
 
     def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
         parsed = self.parse(params)
-        asking.check_plan(parsed, inputs, Problems(parsed).most_tokens, "a collection of rollouts")
+        if parsed.chat_template or parsed.chat_template_kwargs:
+            raise ConfigError(
+                "rollouts are asked as chats, and a chat template is given", "the engine applies the model's own"
+            )
+        problems = Problems(parsed)
+        if problems.episodes.has_tools:
+            asking.engine_of(parsed).check_tools()
+        asking.check_plan(parsed, inputs, problems.most_tokens, "a collection of rollouts")
 
     def services(self, params: RolloutParams, inputs: Mapping[str, Path]) -> list[Service]:
         if params.sliced:
