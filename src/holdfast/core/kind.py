@@ -39,6 +39,8 @@ SHIPPED = {
     "evaluate": "holdfast.stages.evaluate:Evaluate",
     "rollouts": "holdfast.stages.rollouts:Rollouts",
     "rollout_slice": "holdfast.stages.rollout_slice:RolloutSlice",
+    "rescore": "holdfast.stages.rescore:Rescore",
+    "import_rollouts": "holdfast.stages.import_rollouts:ImportRollouts",
 }
 
 

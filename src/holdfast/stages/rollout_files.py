@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from holdfast.stages.rollouts import RolloutParams
 
 ROLLOUTS, FAILURES, METRICS, LOGS = "rollouts.jsonl", "failures.jsonl", "metrics.json", "logs"
+VIEWS = ("reward_analysis.md", "reward_analysis.html", f"{LOGS}/*")
+"""What is made anew, or is no result: listed and not sealed."""
 COUNTED = ("reward", "success", "answer", "finish", "usage", "timing")
 """What of a row its metrics depend on."""
 SOURCES = {
@@ -41,10 +44,34 @@ def publish(params: RolloutParams, problems: Problems, index: Index, parts: Path
     """Write everything but the analysis into the home that is built."""
     standings = _write_rows(index, out.path / ROLLOUTS)
     failed = _write_failures(index, parts, out.path / FAILURES)
-    content = _summarise(params, problems, index, failed, standings, asking.fingerprint_of(params, out.input_digests))
+    identity = {
+        "version": params.environment_version,
+        "standing": sorted(standings),
+        "model_digest": asking.fingerprint_of(params, out.input_digests),
+        "problems": problems.episodes.identity(),
+        **_intent(params),
+    }
+    write_metrics(index.rows(), list(index.ids), params.repeats, out, identity, failed)
+    keep_logs(out.record.parent, out.path / LOGS)
+
+
+def write_metrics(
+    rows: Iterable[Row],
+    ids: Sequence[str],
+    repeats: int,
+    out: Output,
+    identity: Mapping[str, Any],
+    failed: Mapping[str, int],
+) -> None:
+    """`metrics.json` and the lines of `metrics.jsonl`."""
+    from holdfast.evaluation import metrics
+
+    kept: dict[Sample, Row] = {
+        Sample(row["id"], row["repeat"]): {name: row[name] for name in COUNTED if name in row} for row in rows
+    }
+    content = metrics.summarise(kept, ids, repeats, identity=identity, failed=failed)
     (out.path / METRICS).write_bytes(files.encode(content))
     out.metric(0, **{each["name"]: each["value"] for each in content["metrics"]})
-    keep_logs(out.record.parent, out.path / LOGS)
 
 
 def _write_rows(index: Index, path: Path) -> set[str]:
@@ -64,29 +91,6 @@ def _write_failures(index: Index, parts: Path, path: Path) -> dict[str, int]:
             file.write(json.dumps(each.as_dict(), ensure_ascii=False) + "\n")
     counts, _ = failures.summarise(failures.read(parts, index.ids, index.repeats), index)
     return dict(counts)
-
-
-def _summarise(
-    params: RolloutParams,
-    problems: Problems,
-    index: Index,
-    failed: dict[str, int],
-    standings: set[str],
-    fingerprint: str,
-) -> dict[str, Any]:
-    from holdfast.evaluation import metrics
-
-    kept: dict[Sample, Row] = {
-        Sample(row["id"], row["repeat"]): {name: row[name] for name in COUNTED if name in row} for row in index.rows()
-    }
-    identity = {
-        "version": params.environment_version,
-        "standing": sorted(standings),
-        "model_digest": fingerprint,
-        "problems": problems.episodes.identity(),
-        **_intent(params),
-    }
-    return metrics.summarise(kept, list(index.ids), params.repeats, identity=identity, failed=failed)
 
 
 def _intent(params: RolloutParams) -> dict[str, Any]:

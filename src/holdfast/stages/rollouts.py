@@ -23,6 +23,7 @@ from holdfast.rollouts.gate import MOST
 from holdfast.stages import asking
 from holdfast.stages.asking import AskingParams
 from holdfast.stages.problems import Problems
+from holdfast.stages.rollout_files import VIEWS
 
 if TYPE_CHECKING:
     from holdfast.core.output import Output
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from holdfast.rollouts.asking import Engines
     from holdfast.rollouts.collection import Collection
     from holdfast.rollouts.row_index import Index
-
-VIEWS = ("reward_analysis.md", "reward_analysis.html", "logs/*")
 
 
 class RolloutParams(AskingParams):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from holdfast.pipelines.rollouts.settings import RolloutConfig, Settings
@@ -28,7 +27,7 @@ def params(settings: Settings, engine: str) -> dict[str, Any]:
         "settings": found.environment.settings,
         "repeats": found.repeats,
         "engine": engine,
-        **dict(_without_nothing({"prompts": str(Path(found.prompts).absolute()) if found.prompts else None})),
+        **({"prompts": str(settings.prompts)} if settings.prompts else {}),
         **dict(_bounds(found)),
         **dict(_without_nothing(found.sampling.model_dump(mode="json"))),
         **dict(_serving(found)),

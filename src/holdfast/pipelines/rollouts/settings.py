@@ -101,16 +101,25 @@ class RolloutConfig(Schema):
 
 @dataclass(frozen=True)
 class Settings:
-    """A config, where it is from, and which of its keys somebody set, dotted."""
+    """A config, where it is from, which of its keys somebody set, dotted, and which of those on the command line."""
 
     config: RolloutConfig
     path: Path
     said: frozenset[str]
+    typed: frozenset[str]
 
     @property
     def name(self) -> str:
         """What the collection is called."""
         return self.config.name or self.path.stem
+
+    @property
+    def prompts(self) -> Path | None:
+        """The file of the prompt set: from where one types, or in a config from where that is."""
+        if self.config.prompts is None:
+            return None
+        beside = Path() if "prompts" in self.typed else self.path.parent
+        return (beside / Path(self.config.prompts).expanduser()).absolute()
 
 
 def settle(path: Path, overrides: Sequence[str]) -> Settings:
@@ -127,8 +136,8 @@ def settle(path: Path, overrides: Sequence[str]) -> Settings:
     for key, value in (("environment.name", found.environment.name), ("model", found.model)):
         if value is None:
             raise ConfigError(f"config {path} needs {key}, which is not given", f"add it to {path}, or {key}=...")
-    said = {*_leaves(written), *(token.partition("=")[0].lstrip("+~") for token in overrides)}
-    return Settings(found, path, frozenset(said))
+    typed = frozenset(token.partition("=")[0].lstrip("+~") for token in overrides)
+    return Settings(found, path, frozenset(_leaves(written)) | typed, typed)
 
 
 def _defaults() -> dict[str, Any]:
