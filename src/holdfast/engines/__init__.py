@@ -86,7 +86,7 @@ class Engine(ABC):
             ConfigError: an option that this engine does not have.
         """
         for option in sorted(serving.chosen() - self.options):
-            has = [name for name in SHIPPED if option in _options(name)]
+            has = [name for name in SHIPPED if option in options_of(name)]
             raise ConfigError(
                 f"engine {self.name} has no {option}, given {getattr(serving, option)!r}",
                 f"leave it out, or take engine {' or '.join(has)}",
@@ -155,6 +155,11 @@ def flags(values: Mapping[str, object]) -> list[str]:
     return [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
 
 
-def _options(name: str) -> frozenset[str]:
+def options_of(name: str) -> frozenset[str]:
+    """The names of `Serving` that an engine can honour.
+
+    Raises:
+        ConfigError: there is no such engine.
+    """
     found: type[Engine] = load_class(name, SHIPPED, Engine, "engine")  # type: ignore[type-abstract]
     return found.options

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from holdfast.engines import options_of
 from holdfast.pipelines.rollouts.settings import RolloutConfig, Settings
+
+ONLY_SOME: tuple[str, ...] = ("gpu_memory_utilization", "max_model_len", "dtype", "tool_call_parser", "reasoning_parser")
+ONLY_SOME += ("tensor_parallel", "pipeline_parallel", "enforce_eager")
+"""Options that go by the same name in a config and in the params, and that not every engine has."""
 
 
 def engine_of(settings: Settings, *, gpus: int | None, on_cluster: bool) -> str:
@@ -30,7 +35,7 @@ def params(settings: Settings, engine: str) -> dict[str, Any]:
         **({"prompts": str(settings.prompts)} if settings.prompts else {}),
         **dict(_bounds(found)),
         **dict(_without_nothing(found.sampling.model_dump(mode="json"))),
-        **dict(_serving(found)),
+        **dict(_serving(settings, engine)),
         **dict(_collecting(found)),
     }
 
@@ -45,26 +50,37 @@ def _bounds(found: RolloutConfig) -> Iterator[tuple[str, Any]]:
     yield "rollout_deadline", said.deadline
 
 
-def _serving(found: RolloutConfig) -> Iterator[tuple[str, Any]]:
-    said = found.engine
-    yield from _without_nothing(
-        {
-            "url": said.url,
-            "api_key_variable": said.api_key_env,
-            "served_name": said.served_name,
-            "port": said.port,
-            "gpu_memory_utilization": said.gpu_memory_utilization,
-            "max_model_len": said.max_model_len,
-            "dtype": said.dtype,
-            "tool_call_parser": said.tool_call_parser,
-            "reasoning_parser": said.reasoning_parser,
-        }
-    )
-    yield "tensor_parallel", said.tensor_parallel
-    yield "pipeline_parallel", said.pipeline_parallel
-    yield "enforce_eager", said.enforce_eager
-    yield "engine_arguments", said.arguments
-    yield "engine_timeout", said.ready_within
+def _serving(settings: Settings, engine: str) -> Iterator[tuple[str, Any]]:
+    """Options of the engine. A config that was written for another engine than the one that was typed may have more."""
+    said = settings.config.engine
+    options = {
+        "url": said.url,
+        "api_key_variable": said.api_key_env,
+        "served_name": said.served_name,
+        "gpu_memory_utilization": said.gpu_memory_utilization,
+        "max_model_len": said.max_model_len,
+        "dtype": said.dtype,
+        "tool_call_parser": said.tool_call_parser,
+        "reasoning_parser": said.reasoning_parser,
+        "tensor_parallel": said.tensor_parallel,
+        "pipeline_parallel": said.pipeline_parallel,
+        "enforce_eager": said.enforce_eager,
+        "engine_arguments": said.arguments,
+        "engine_timeout": said.ready_within,
+    }
+    other = set(left_out(settings, engine))
+    yield from _without_nothing({name: value for name, value in options.items() if name not in other})
+    if said.port is not None and engine != "url":
+        yield "port", said.port
+
+
+def left_out(settings: Settings, engine: str) -> list[str]:
+    """Options of the config that the engine does not have, where that is not the engine that the config was for."""
+    if not {"engine.name", "engine.url"} & settings.typed:
+        return []
+    has = options_of(engine)
+    written = {key.removeprefix("engine.") for key in settings.said - settings.typed if key.startswith("engine.")}
+    return sorted(name for name in written & set(ONLY_SOME) if name not in has)
 
 
 def _collecting(found: RolloutConfig) -> Iterator[tuple[str, Any]]:

@@ -72,6 +72,8 @@ class _Planning:
         found = self.settings
         engine = stage_params.engine_of(found, gpus=self.request.placed.gpus, on_cluster=self.on_cluster)
         said = stage_params.params(found, engine)
+        if gone := stage_params.left_out(found, engine):
+            self.notes.append(f"engine {engine} has no {', '.join(gone)}: left out")
         inputs = self._model(found, engine)
         if not inputs:
             said["model"] = found.config.model
