@@ -20,6 +20,8 @@ from holdfast.environments.episodes import Episode, EpisodeError, Episodes, Mess
 from holdfast.environments.prompt_set import OwnPrompts, Prompts, Row
 
 TAG = re.compile(r"<action>\s*(.*?)\s*</action>", re.DOTALL)
+COLOURED = re.compile(r"\x1b\[[\d;]*m(.*?)\x1b\[0m")
+ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 INSTALL = "pip install 'holdfast[environments]'"
 
 
@@ -59,7 +61,7 @@ class GymnasiumText(Episodes):
 
 
 class _Game(Episode):
-    is_blocking: ClassVar[bool] = True
+    is_blocking = True
 
     def start(self, seed: int, row: Row) -> Start:
         """
@@ -130,7 +132,7 @@ class _Game(Episode):
         if isinstance(observation, str):
             return observation
         shown = self._game.render() if self._game.render_mode == "ansi" else None
-        return str(shown) if shown else str(observation)
+        return _without_colours(str(shown)) if shown else str(observation)
 
 
 def _make(gymnasium: Any, name: str, options: dict[str, Any]) -> Any:
@@ -145,6 +147,11 @@ def _modes(gymnasium: Any, name: str) -> list[str]:
     entry = gymnasium.spec(name).entry_point
     found = gymnasium.envs.registration.load_env_creator(entry) if isinstance(entry, str) else entry
     return list(getattr(found, "metadata", {}).get("render_modes", ()))
+
+
+def _without_colours(text: str) -> str:
+    """What stands out by its colour in a terminal stands in brackets."""
+    return ESCAPE.sub("", COLOURED.sub(r"[\1]", text))
 
 
 def _plain(info: Any) -> Any:

@@ -79,7 +79,7 @@ class NemoGym(Episodes):
         """
         if (settings.url is None) == (not settings.command):
             raise ConfigError(
-                f"environment nemo_gym: url {settings.url!r} and command {list(settings.command)}, expected one of them",
+                f"environment nemo_gym: url {settings.url!r} and command {list(settings.command)}, expected one",
                 "give `url` for a server that is there, or `command` for one that is to be started",
             )
         super().__init__(settings)

@@ -19,6 +19,8 @@ from holdfast.environments import Environment, Grade, Prompt, Settings
 
 PACKAGE = "reasoning-gym"
 INSTALL = "pip install 'holdfast[environments]'"
+MIXED = ("composite",)
+"""Tasks that are made of others, and nothing without options."""
 ANSWER = re.compile(r"<answer>\s?(.*?)\s?</answer>", re.DOTALL)
 SYSTEM = "Think step by step. Then give the answer alone between <answer> and </answer>, in the form that is asked for."
 
@@ -43,6 +45,7 @@ class ReasoningGym(Environment):
 
     name = "reasoning_gym"
     max_tokens = 2048
+    is_blocking = True
     Settings: ClassVar[type[Settings]] = ReasoningGymSettings
 
     def identity(self) -> dict[str, Any]:
@@ -85,7 +88,8 @@ class ReasoningGym(Environment):
         import reasoning_gym
         from reasoning_gym.factory import DATASETS
 
-        tasks = sorted(DATASETS) if self.settings.tasks == ("all",) else self.settings.tasks
+        every = [task for task in sorted(DATASETS) if task not in MIXED or task in self.settings.options]
+        tasks = every if self.settings.tasks == ("all",) else self.settings.tasks
         return {task: self._make(reasoning_gym, task, DATASETS) for task in tasks}
 
     def _make(self, library: Any, task: str, known: Any) -> Any:
