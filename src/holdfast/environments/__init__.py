@@ -58,6 +58,8 @@ class Environment(Source, ABC):
     """Single-turn problems. Settings only choose among the problems, so a larger choice owes only the difference."""
 
     max_tokens: ClassVar[int]
+    is_blocking: ClassVar[bool] = False
+    """Whether `grade` may take so long that it is better run in a thread."""
 
     def identity(self) -> dict[str, Any]:
         """What a row's key says of where it came from: all that a prompt id and its reward depend on, and nothing of

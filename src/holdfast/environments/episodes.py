@@ -98,7 +98,7 @@ class Episode(Source, ABC):
 
     name: ClassVar[str] = ""
     has_tools: ClassVar[bool] = False
-    is_blocking: ClassVar[bool] = False
+    is_blocking: bool = False
 
     @abstractmethod
     def start(self, seed: int, row: Row) -> Start | Awaitable[Start]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,6 @@ from holdfast.environments.episodes import Episode, EpisodeError, Episodes, Mess
 from holdfast.environments.prompt_set import OwnPrompts, Prompts, Row
 from holdfast.verifiers.pool import ScorerError, ScorerTimeout, VerifierPool
 
-Grading = Callable[[str, str], Awaitable[Grade]]
 WORKERS = 2
 
 
@@ -54,29 +53,44 @@ class OneTurn(Episodes):
             yield
 
     def new(self) -> Episode:
-        return _Problem(self.settings, self._grade)
-
-    async def _grade(self, prompt_id: str, response: str) -> Grade:
         if self._pool is None:
-            return self.environment.grade(prompt_id, response)
+            return _InProcess(self.environment)
+        return _InPool(self.environment, self._pool)
+
+
+class _Problem(Episode):
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment.settings)
+        self._environment = environment
+
+    def start(self, seed: int, row: Row) -> Start:
+        self._id = str(row["id"])
+        return Start(row["messages"])
+
+
+class _InProcess(_Problem):
+    def __init__(self, environment: Environment) -> None:
+        super().__init__(environment)
+        self.is_blocking = environment.is_blocking
+
+    def step(self, message: Message) -> Step:
+        return _judged(self._environment.grade(self._id, message.get("content") or ""))
+
+
+class _InPool(_Problem):
+    def __init__(self, environment: Environment, pool: VerifierPool) -> None:
+        super().__init__(environment)
+        self._pool = pool
+
+    async def step(self, message: Message) -> Step:
         try:
-            return await self._pool.grade(response, self.environment.solution(prompt_id))
+            return _judged(await self._pool.grade(message.get("content") or "", self._environment.solution(self._id)))
         except ScorerTimeout as error:
             raise EpisodeError("scorer_timeout", str(error)) from error
         except ScorerError as error:
             raise EpisodeError("scorer_error", str(error)) from error
 
 
-class _Problem(Episode):
-    def __init__(self, settings: Any, grade: Grading) -> None:
-        super().__init__(settings)
-        self._grade = grade
-
-    def start(self, seed: int, row: Row) -> Start:
-        self._id = str(row["id"])
-        return Start(row["messages"])
-
-    async def step(self, message: Message) -> Step:
-        grade = await self._grade(self._id, message.get("content") or "")
-        info = {"success": grade.reward >= 1.0, **({"answer": grade.answer} if grade.answer is not None else {})}
-        return Step([], grade.reward, terminated=True, info=info)
+def _judged(grade: Grade) -> Step:
+    found = {"answer": grade.answer} if grade.answer is not None else {}
+    return Step([], grade.reward, terminated=True, info={"success": grade.reward >= 1.0, **found})

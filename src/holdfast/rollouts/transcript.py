@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from holdfast.engines.completions import Completion
@@ -63,8 +63,8 @@ class Transcript:
         self.turns[-1] |= {"reward": step.reward, "info": dict(step.info), "actions": step.actions, "seconds": seconds}
 
     def add(self, step: Step) -> None:
-        """Take what was only known at the end."""
-        self.last = step
+        """Take what was only known at the end, of an episode that did not end itself."""
+        self.last = replace(self.last, info={**self.last.info, **step.info})
         self.turns[-1]["reward"] += step.reward
         self.turns[-1]["info"] |= step.info
 

@@ -24,7 +24,7 @@ from holdfast.environments.episodes import Episode, Episodes, Message, Start, St
 from holdfast.environments.prompt_set import Row
 from holdfast.environments.responses import chat_messages, chat_tools
 from holdfast.environments.tetris import puzzles
-from holdfast.environments.tetris.rules import LABELS, Game
+from holdfast.environments.tetris.rules import LABELS, Game, draw_pieces
 from holdfast.environments.tool_calls import ToolCall, answer, read_calls
 
 TAG = re.compile(r"<action>\s*(left|right|down|[0-2])\s*</action>", re.IGNORECASE)
@@ -68,7 +68,8 @@ class Tetris(Episode):
         """
         width, height, box_type = (4, 4, 3) if self.settings.compat else _puzzle_of(row)
         ambient = random.Random(AMBIENT) if self.settings.compat else None
-        self._game = Game(width, height, box_type, _whole(row, "seed", seed), ambient)
+        pieces = draw_pieces(width, height, box_type, _whole(row, "seed", seed), ambient)
+        self._game = Game(width, height, pieces, is_compatible=self.settings.compat)
         self._before = self._game.render()
         self._steps: list[dict[str, Any]] = []
         self._history: list[str] = []

@@ -11,7 +11,7 @@ seen, and counts, until it has fallen by one.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,9 +44,7 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What one move did. `tenths` is its reward, times 10; `is_effective`: the piece moved (with `compat` in `Game`:
-    the anchor is elsewhere, which that of a new piece is, too).
-    """
+    """What one move did. `tenths` is its reward, times 10; `is_effective`: the piece is elsewhere than before."""
 
     action: int
     tenths: int
@@ -56,26 +54,49 @@ class Move:
     rows: int
 
 
-class Game:
-    """One game. Pieces are drawn beforehand, one more than there are cells; `is_over` once no move counts any more.
+def draw_pieces(width: int, height: int, box_type: int, seed: int, ambient: random.Random | None = None) -> list[Piece]:
+    """The pieces of a game: as many as there are cells, and one. Shapes that came seldom are likelier.
 
-    With `ambient`, as published: the counts that even out the shapes are not cleared between a draw from that
-    generator (whatever state the process was in) and the draw from the seed, and `is_effective` is judged after the
-    next piece has come.
+    With `ambient`, as published, the counts that say so are not cleared between a draw of as many pieces from that
+    generator (whatever state the process was in) and the draw from the seed.
+    """
+    count, shapes = width * height + 1, SHAPES.get(box_type, (SINGLE,))
+    counts = [0] * len(shapes)
+    if ambient is not None:
+        for _ in range(count):
+            _draw(ambient, shapes, counts, width)
+    draw = random.Random(seed)
+    return [_draw(draw, shapes, counts, width) for _ in range(count)]
+
+
+def _draw(draw: random.Random, shapes: Sequence[Shape], counts: list[int], width: int) -> Piece:
+    """A shape, and then the column of its anchor."""
+    most = max(counts)
+    weights = [BASE_WEIGHT + most - count for count in counts]
+    left, number = draw.randint(1, sum(weights)), 0
+    while left > weights[number]:
+        left -= weights[number]
+        number += 1
+    counts[number] += 1
+    shape = shapes[number]
+    return Piece(shape, draw.randint(1 if (-1, 0) in shape else 0, width - 1))
+
+
+class Game:
+    """One game on an empty board; `is_over` once no move counts any more, `tenths` what the moves were worth.
+
+    Of `pieces` the first falls at once; a game needs no more than it has cells, and one. With `is_compatible`, a move
+    is judged effective as published: after the next piece has come.
     """
 
-    def __init__(self, width: int, height: int, box_type: int, seed: int, ambient: random.Random | None = None) -> None:
+    def __init__(self, width: int, height: int, pieces: Iterable[Piece], *, is_compatible: bool = False) -> None:
         self.width, self.height = width, height
         self.is_over = False
         self.success = False
         self.tenths = 0
-        self._is_compatible = ambient is not None
-        self._shapes = SHAPES.get(box_type, (SINGLE,))
-        self._counts = [0] * len(self._shapes)
+        self._is_compatible = is_compatible
         self._settled = [[False] * width for _ in range(height)]
-        if ambient is not None:
-            self._draw_all(ambient)
-        self._coming = iter(self._draw_all(random.Random(seed)))
+        self._coming = iter(pieces)
         self._piece = next(self._coming)
 
     def move(self, action: int) -> Move:
@@ -108,22 +129,6 @@ class Game:
             if 0 <= y < self.height and 0 <= x < self.width:
                 lines[y][x] = "X"
         return "\n".join("".join(line) for line in lines)
-
-    def _draw_all(self, draw: random.Random) -> list[Piece]:
-        return [self._draw(draw.randint) for _ in range(self.width * self.height + 1)]
-
-    def _draw(self, randint: Callable[[int, int], int]) -> Piece:
-        """A shape, those that came seldom being likelier, and the column of its anchor."""
-        most = max(self._counts)
-        weights = [BASE_WEIGHT + most - count for count in self._counts]
-        left = randint(1, sum(weights))
-        number = 0
-        while left > weights[number]:
-            left -= weights[number]
-            number += 1
-        self._counts[number] += 1
-        shape = self._shapes[number]
-        return Piece(shape, randint(1 if (-1, 0) in shape else 0, self.width - 1))
 
     def _shifted(self, dx: int, dy: int) -> Piece:
         """The piece where it would be, or where it is, if there is no room."""
