@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from holdfast.stages.rollouts import RolloutParams
 
 ROLLOUTS, FAILURES, METRICS, LOGS = "rollouts.jsonl", "failures.jsonl", "metrics.json", "logs"
-VIEWS = ("reward_analysis.md", "reward_analysis.html", f"{LOGS}/*")
+ANALYSIS = "reward_analysis.log"
+ENTRY = "import sys; sys.argv[0] = 'holdfast'; from holdfast.cli.main import main; sys.exit(main())"
+VIEWS = ("reward_analysis*", f"{LOGS}/*")
 """What is made anew, or is no result: listed and not sealed."""
 COUNTED = ("reward", "success", "answer", "finish", "usage", "timing")
 """What of a row its metrics depend on."""
@@ -124,4 +128,10 @@ def _append(log: BinaryIO, source: Path) -> None:
 
 
 def refresh_analysis(home: Path) -> None:
-    """Make `reward_analysis.md` anew."""
+    """Make the view of rollouts that are published, in a process of its own: whatever becomes of it, they stay."""
+    files.make_directories(home / LOGS)
+    command = [sys.executable, "-c", ENTRY, "rollout", "analyze", str(home)]
+    with open(home / LOGS / ANALYSIS, "ab") as log:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        sys.stderr.write(f"the analysis failed, see {home / LOGS / ANALYSIS}: holdfast rollout analyze {home}\n")

@@ -8,7 +8,13 @@ from typing import Any
 from holdfast.engines import options_of
 from holdfast.pipelines.rollouts.settings import RolloutConfig, Settings
 
-ONLY_SOME: tuple[str, ...] = ("gpu_memory_utilization", "max_model_len", "dtype", "tool_call_parser", "reasoning_parser")
+ONLY_SOME: tuple[str, ...] = (
+    "gpu_memory_utilization",
+    "max_model_len",
+    "dtype",
+    "tool_call_parser",
+    "reasoning_parser",
+)
 ONLY_SOME += ("tensor_parallel", "pipeline_parallel", "enforce_eager")
 """Options that go by the same name in a config and in the params, and that not every engine has."""
 
