@@ -16,7 +16,6 @@ from typing import Any, Protocol
 
 from holdfast.core import near
 from holdfast.core.errors import UserError
-from holdfast.core.stage import canonical
 
 ID_FIELDS = ("id", "prompt_id", "game_id")
 Row = Mapping[str, Any]
@@ -124,8 +123,7 @@ class PromptSet:
         return str(hasher.hexdigest())
 
     def _enter(self, line: bytes, number: int, place: int) -> None:
-        row = _read(line, number, self.path)
-        digest = _digest(row)
+        row, digest = _read(line, number, self.path)
         name = _id_of(row, f"{digest:016x}")
         if name in self._numbers:
             first = self._numbers[name]
@@ -146,17 +144,19 @@ def digest_of_row(row: Row) -> str:
     return f"{_digest(row):016x}"
 
 
-def _read(line: bytes, number: int, path: Path) -> dict[str, Any]:
+def _read(line: bytes, number: int, path: Path) -> tuple[dict[str, Any], int]:
+    """A row and its digest."""
     where = f"line {number} of {path}"
     try:
         row = json.loads(line.decode("utf-8-sig") if number == 1 else line)
+        digest = _digest(row)
     except (ValueError, RecursionError) as error:
         says = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
         start = line.strip()[:60].decode("utf-8", "replace")
         raise UserError(f"{where} is not JSON: {says}: {start!r}", "correct that line") from None
     if not isinstance(row, dict):
         raise UserError(f"{where} is {type(row).__name__}, expected an object", "one JSON object for each prompt")
-    return row
+    return row, digest
 
 
 def _id_of(row: Row, otherwise: str) -> str:
@@ -167,5 +167,10 @@ def _id_of(row: Row, otherwise: str) -> str:
     return otherwise
 
 
-def _digest(row: Row) -> int:
-    return int.from_bytes(hashlib.blake2b(canonical(row), digest_size=8).digest())
+def _digest(row: Any) -> int:
+    """
+    Raises:
+        ValueError: it holds NaN or an infinity, which JSON cannot say.
+    """
+    text = json.dumps(row, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
