@@ -7,7 +7,8 @@ reading       files to columns, with what was wrong, line by line
 groups        columns to arrays in the order of the prompts, duplicates taken out
 repeats       avg@n, pass@k, pass^k, maj@k, best@k with intervals; difficulty, variance
 correlation   Pearson and Spearman with intervals that know that rows of one prompt belong together
-summary       everything as one JSON-able content; `breakdown`, `coverage`, `lengths` are parts of it
-markdown      the content as `reward_analysis.md`; `figures` as SVG, `page` as one HTML file
+summary       everything as one JSON-able content; `breakdown`, `coverage`, `distribution`, `prompts` are parts of it
+sections      the content as paragraphs, tables and figures (`blocks`); `markdown` and `page` (HTML) render them
+figures       as SVG
 paired        two of them on the same prompts
 """

@@ -18,6 +18,8 @@ from holdfast.evaluation.subsets import DRAWS, Majority, majority_at, pass_all, 
 
 MANY = 1000
 """Prompts, from which on a mean is normal enough and nothing is resampled."""
+RARE = 10
+"""Successes, or failures, below which a share is rare."""
 
 
 def choose_ks(rollouts: Rollouts, given: Sequence[int] = ()) -> list[int]:
@@ -57,19 +59,29 @@ def mean_of(rollouts: Rollouts, values: Array, chosen: Array | None = None, *, t
 
 def interval(values: Array) -> Interval:
     """Of the mean of one value for each prompt, whose distribution may be far from normal."""
+    if len(values) >= FEW and _is_rare(values):
+        return _of_rare(values)
     return bootstrap_interval(values.tolist()) if len(values) < MANY else _of_many(values)
 
 
 def _of_many(values: Array) -> Interval:
-    """By the normal distribution, and where shares are rare among many prompts by Wilson's interval."""
+    return _of_rare(values) if _is_rare(values) else mean_interval(values.tolist(), trials=False)
+
+
+def _is_rare(values: Array) -> bool:
+    """Whether shares are so near to 0 or 1 that neither the normal distribution nor resampling says how far off they
+    may be.
+    """
+    share = float(values.mean())
+    is_share = bool((values >= 0).all() and (values <= 1).all())
+    return is_share and 0 < share < 1 and len(values) * min(share, 1 - share) < RARE
+
+
+def _of_rare(values: Array) -> Interval:
+    """Wilson's interval, of as many trials as give the spread that the values have."""
     share, count = float(values.mean()), len(values)
-    bounded = bool((values >= 0).all() and (values <= 1).all())
-    if not bounded or count * min(share, 1 - share) >= FEW:
-        return mean_interval(values.tolist(), trials=False)
-    if not 0 < share < 1:
-        return mean_interval(values.tolist(), trials=False)
     error = float(values.var(ddof=1)) / count
-    trials = max(float(count), share * (1 - share) / error)
+    trials = max(float(count), share * (1 - share) / error) if error else float(count)
     return Interval(share, *wilson(share, trials, NormalDist().inv_cdf(0.975)), count, "wilson")
 
 
