@@ -183,9 +183,10 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _legend(frame: Frame, names: Sequence[str]) -> None:
+    """From the right, by a guess of how wide words are."""
     x = float(WIDTH - RIGHT)
     for number, name in reversed(list(enumerate(names))):
-        frame.text(x, 18, name, "end", "ink")
-        x -= 6.2 * len(name) + 16
-        frame.parts.append(f'<rect class="f{number}" x="{x:.1f}" y="9" width="10" height="10"/>')
-        x -= 12
+        x -= 6.6 * len(name)
+        frame.text(x, 18, name, "start", "ink")
+        frame.parts.append(f'<rect class="f{number}" x="{x - 15:.1f}" y="9" width="10" height="10"/>')
+        x -= 30
