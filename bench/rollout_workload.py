@@ -38,7 +38,7 @@ def write(path: str, count: int) -> None:
 
 def _transcript(draw: random.Random) -> str:
     """Messages and turns as JSON, about 1.2 KB."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": THOUGHT}]
+    messages: list[dict[str, Any]] = [{"role": "system", "content": THOUGHT * 2}]
     for turn in range(3):
         call = {"name": "step", "arguments": json.dumps({"actions": [draw.randrange(3), 2]})}
         tools = [{"id": f"call-{turn}", "type": "function", "function": call}]

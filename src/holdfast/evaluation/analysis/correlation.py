@@ -19,6 +19,8 @@ from holdfast.evaluation.statistics import t_quantile
 
 Chunks = Callable[[], Iterator[tuple[Array, Array, Array]]]
 """Makes (prompt, x, y) in steps, as often as it is asked."""
+LEAST = 3
+"""Rollouts, and prompts, with fewer of which nothing is correlated."""
 TINY = 1e-24
 """Of a sum of squares relative to the largest value's: what rounding leaves where nothing varies."""
 
@@ -41,6 +43,8 @@ class Correlation:
 def correlate(rollouts: Rollouts, x: Array) -> list[Correlation]:
     """All kinds, of `x` (negative where it is not known) with the reward; those that are not defined are left out."""
     chunks = _chunks(rollouts, x)
+    if sum(len(prompt) for prompt, _, _ in chunks()) < LEAST:
+        return []
     found = [
         _pearson("pearson", chunks, len(rollouts.ids)),
         _spearman(chunks, len(rollouts.ids)),
@@ -83,7 +87,7 @@ def _pearson(kind: str, chunks: Chunks, prompts: int) -> Correlation | None:
     import numpy
 
     count, mean_x, mean_y, largest_x, largest_y = _moments(chunks)
-    if count < 3:
+    if count < LEAST:
         return None
     products = numpy.zeros(3)
     for _, x, y in chunks():
@@ -147,7 +151,7 @@ def _spearman(chunks: Chunks, prompts: int) -> Correlation | None:
 
     x_side, y_side = (_Ranks(*_distinct(chunks, side)) for side in (1, 2))
     count = x_side.total
-    if count < 3 or x_side.variance <= 1e-15 or y_side.variance <= 1e-15:
+    if x_side.variance <= 1e-15 or y_side.variance <= 1e-15:
         return None
     product = 0.0
     for _, x, y in chunks():
@@ -193,7 +197,7 @@ def _distinct(chunks: Chunks, side: int) -> tuple[Array, Array]:
 def _with_interval(kind: str, value: float, by_prompt: Array, count: int) -> Correlation:
     prompts = len(by_prompt)
     value = min(1.0, max(-1.0, value))
-    if prompts < 3 or 1 - value**2 < 1e-12:
+    if prompts < LEAST or 1 - value**2 < 1e-12:
         return Correlation(kind, value, None, None, count, prompts)
     error = math.sqrt(float((by_prompt**2).sum()) * prompts / (prompts - 1)) / count
     half = t_quantile(0.975, prompts - 1) * error / (1 - value**2)
