@@ -54,5 +54,5 @@ def table_of(path: Path, *more: Path, by: tuple[str, ...] = ()) -> Table:
     return read([path, *more], by)
 
 
-def analysis_of(path: Path, *more: Path, by: tuple[str, ...] = (), **wanted: int) -> Analysis:
+def analysis_of(path: Path, *more: Path, by: tuple[str, ...] = (), **wanted: Any) -> Analysis:
     return summarise(read([path, *more], by), Expected(**wanted), name_file=lambda each: each.name)

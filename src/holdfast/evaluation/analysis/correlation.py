@@ -40,9 +40,11 @@ class Correlation:
         return dict(self.__dict__)
 
 
-def correlate(rollouts: Rollouts, x: Array) -> list[Correlation]:
-    """All kinds, of `x` (negative where it is not known) with the reward; those that are not defined are left out."""
-    chunks = _chunks(rollouts, x)
+def correlate(rollouts: Rollouts, x: Array, step: int = STEP) -> list[Correlation]:
+    """All kinds, of `x` (negative where it is not known) with the reward; those that are not defined are left out.
+    `step` rollouts are taken at a time.
+    """
+    chunks = _chunks(rollouts, x, step)
     if sum(len(prompt) for prompt, _, _ in chunks()) < LEAST:
         return []
     found = [
@@ -53,10 +55,10 @@ def correlate(rollouts: Rollouts, x: Array) -> list[Correlation]:
     return [each for each in found if each is not None]
 
 
-def _chunks(rollouts: Rollouts, x: Array) -> Chunks:
+def _chunks(rollouts: Rollouts, x: Array, step: int) -> Chunks:
     def make() -> Iterator[tuple[Array, Array, Array]]:
-        for start in range(0, len(rollouts), STEP):
-            rows = slice(start, start + STEP)
+        for start in range(0, len(rollouts), step):
+            rows = slice(start, start + step)
             known = x[rows] >= 0
             yield rollouts.prompt[rows][known], x[rows][known].astype(float), rollouts.reward[rows][known]
 
