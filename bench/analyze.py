@@ -23,7 +23,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from bench.core import Program, Row, describe_machine, measure, report, run  # noqa: E402
+from bench.core import Program, Row, describe_machine, report, run  # noqa: E402
 from bench.rollout_workload import JQ  # noqa: E402
 
 WORKLOAD = str(HERE / "rollout_workload.py")
@@ -75,6 +75,16 @@ def ours(title: str) -> Program:
 def write(directory: Path, count: int) -> None:
     """Make the file; it is in the page cache then."""
     subprocess.run([sys.executable, WORKLOAD, "write", str(directory / "rows.jsonl"), str(count)], check=True)
+
+
+def measure(rows: Sequence[Row], directory: Path, rounds: int) -> None:
+    """Fill in the samples, ours next to each peer. Nothing is warmed up but the file."""
+    for number in range(rounds):
+        for row in rows:
+            assert row.peer
+            row.samples.append(run(row.ours, directory, number))
+            row.peers.append(run(row.peer, directory, number))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
 
 
 def measure_large(directory: Path, count: int) -> Report:

@@ -14,9 +14,7 @@ def overview(content: Content) -> Iterator[Block]:
     repeats = found["repeats"]
     spread = count(repeats["min"])
     if repeats["min"] != repeats["max"]:
-        spread = (
-            f"{count(repeats['min'])} to {count(repeats['max'])}, half of the prompts up to {count(repeats['median'])}"
-        )
+        spread = f"{count(repeats['min'])} to {count(repeats['max'])}, median {count(repeats['median'])}"
     rows = [
         ("prompts", count(found["prompts"])),
         ("rollouts", count(found["rollouts"])),
@@ -130,9 +128,9 @@ def _spell_groups(groups: Mapping[str, Any]) -> str:
     interval = percent_between(groups["share"])
     signal = groups["rollouts_with_signal"] / groups["rollouts"]
     return (
-        f"{count(groups['zero_variance'])} of {several(groups['groups'], 'group')} have one reward for all their "
-        f"rollouts ({percent(groups['share']['value'])}, 95% interval {interval}): "
-        f"{count(groups['all_succeed'])} all succeed, {count(groups['all_fail'])} all fail. From those GRPO learns "
-        f"nothing, since every advantage is 0; {percent(signal)} of the rollouts are in groups that teach. "
-        f"In {several(groups['success_differs'], 'group')} some rollouts succeed and some do not."
+        f"Groups whose rollouts all have one reward: {count(groups['zero_variance'])} of {count(groups['groups'])} "
+        f"({percent(groups['share']['value'])}, 95% interval {interval}); in {count(groups['all_succeed'])} of them "
+        f"all succeed, in {count(groups['all_fail'])} all fail. From those GRPO learns nothing, since every advantage "
+        f"is 0; {percent(signal)} of the rollouts are in groups that teach. Groups in which some rollouts succeed and "
+        f"some do not: {count(groups['success_differs'])}."
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from holdfast.evaluation.analysis.blocks import Block, Content, Grid, Text
-from holdfast.evaluation.analysis.words import between, count, number, percent, plain, several
+from holdfast.evaluation.analysis.words import between, count, number, percent, plain
 
 
 def coverage(content: Content) -> Iterator[Block]:
@@ -57,9 +57,9 @@ def files(content: Content) -> Iterator[Block]:
         yield from (Text(says) for says in _complaints(each))
     found = content["coverage"]
     if found["duplicates"]:
-        yield Text(f"{several(found['duplicates'], 'row')} repeat a rollout that was there before: the first counts.")
+        yield Text(f"Rows of a rollout that was there before: {count(found['duplicates'])}. The first counts.")
     if found["beyond"]:
-        yield Text(f"{several(found['beyond'], 'row')} are of repeats that nobody asked for, and do not count.")
+        yield Text(f"Rows of repeats that nobody asked for: {count(found['beyond'])}. They do not count.")
 
 
 def _complaints(source: Mapping[str, Any]) -> Iterator[str]:

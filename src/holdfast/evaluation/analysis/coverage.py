@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -119,8 +120,16 @@ def compare_tries(rollouts: Rollouts) -> dict[str, Any] | None:
         found[name] = {
             "first": mean_of(rollouts, values, ~again).as_json(),
             "retried": mean_of(rollouts, values, again).as_json(),
-            "difference": paired_difference(before, after, trials=False)._asdict() if both else None,
+            "difference": _difference(before, after, most=1.0 if name == "success" else None) if both else None,
         }
+    return found
+
+
+def _difference(before: Mapping[str, float], after: Mapping[str, float], most: float | None) -> dict[str, Any]:
+    """Paired by prompt; a difference of shares is not larger than `most`."""
+    found = paired_difference(before, after, trials=False)._asdict()
+    if most is not None:
+        found |= {"low": max(-most, found["low"]), "high": min(most, found["high"])}
     return found
 
 

@@ -59,9 +59,11 @@ def mean_of(rollouts: Rollouts, values: Array, chosen: Array | None = None, *, t
 
 def interval(values: Array) -> Interval:
     """Of the mean of one value for each prompt, whose distribution may be far from normal."""
-    if len(values) >= FEW and _is_rare(values):
-        return _of_rare(values)
-    return bootstrap_interval(values.tolist()) if len(values) < MANY else _of_many(values)
+    if len(values) < FEW:
+        return mean_interval(values.tolist(), trials=False)
+    if len(values) >= MANY or _is_rare(values):
+        return _of_many(values)
+    return bootstrap_interval(values.tolist())
 
 
 def _of_many(values: Array) -> Interval:

@@ -13,7 +13,7 @@ WITH_ROLLOUTS: tuple[tuple[str, Maker], ...] = (
     ("Dataset overview", about_rewards.overview),
     ("Reward distribution", about_rewards.rewards),
     ("Success rate", about_rewards.success),
-    ("With several tries", about_rewards.metrics),
+    ("With k rollouts of a prompt", about_rewards.metrics),
     ("Reward histogram", about_rewards.histogram),
     ("Difficulty, and what could be learned", about_rewards.groups),
     ("Tool call metrics", about_work.tools),

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+ROUNDING = 1e-14
+"""What is left of differences of equal numbers."""
 LONGEST = 60
 SPECIAL = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]")
@@ -39,6 +41,7 @@ def number(value: float | None, sign: str = "") -> str:
     """Three decimals, fewer of large numbers, a power of ten of those that nobody could read otherwise."""
     if value is None:
         return ""
+    value = 0.0 if abs(value) < ROUNDING else value
     size = abs(value)
     if size and (size < 0.0005 or size >= 1e9):
         return f"{value:{sign}.3g}"
@@ -62,16 +65,20 @@ def percent(share: float | None) -> str:
 
 
 def between(found: Mapping[str, Any] | None) -> str:
-    """`0.380 to 0.444`; empty where the interval is not known."""
-    if not found or found.get("low") is None or found.get("high") is None:
-        return ""
-    return f"{number(found['low'])} to {number(found['high'])}"
+    """`0.380 to 0.444`; empty where the interval is not known, or has no width because nothing varied."""
+    ends = _ends(found)
+    return f"{number(ends[0])} to {number(ends[1])}" if ends else ""
 
 
 def percent_between(found: Mapping[str, Any] | None) -> str:
-    if not found or found.get("low") is None or found.get("high") is None:
-        return ""
-    return f"{percent(found['low'])} to {percent(found['high'])}"
+    """As `between`, in percent."""
+    ends = _ends(found)
+    return f"{percent(ends[0])} to {percent(ends[1])}" if ends else ""
+
+
+def _ends(found: Mapping[str, Any] | None) -> tuple[float, float] | None:
+    low, high = (found.get("low"), found.get("high")) if found else (None, None)
+    return None if low is None or high is None or low == high else (low, high)
 
 
 def several(amount: int, noun: str) -> str:
