@@ -91,8 +91,8 @@ def check_plan(params: AskingParams, inputs: Mapping[str, Ref], most: int, what:
 def engine_service(
     params: AskingParams, inputs: Mapping[str, Path], longest: Callable[[], int], most: int
 ) -> Service | None:
-    """The server of the engine; None where it is there already. `longest` gives the longest prompt, in characters, since
-    no token is shorter than one; it is asked only for an engine that must know.
+    """The server of the engine; None where it is there already. `longest` gives the longest prompt, in characters
+    (no token is shorter than one); it is asked only for an engine that must know.
     """
     engine = engine_of(params)
     each = longest() + sampling_of(params, most).max_tokens if engine.counts_tokens else 0
