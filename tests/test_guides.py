@@ -49,6 +49,23 @@ def ended(root: Path) -> bool:
     return not any(each["state"] in ("queued", "running") for each in found)
 
 
+def test_commands_of_the_guide_to_rollouts_do_what_it_says(tmp_path: Path) -> None:
+    root = copy_examples(tmp_path)
+    prompts = tmp_path / "examples" / "grl_tetris" / "test_examples_200.jsonl"
+    (tmp_path / "test_examples_200.jsonl").write_bytes(prompts.read_bytes())
+    done = [
+        {"prompt": json.loads(line), "response": {"output": []}, "reward": 1.0}
+        for line in prompts.read_text().splitlines()
+    ]
+    for name in ("rollouts.jsonl", "their_rollouts.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps(each) + "\n" for each in done[:7]))
+    for command in commands(REPOSITORY / "docs" / "guides" / "rollouts.md"):
+        code = hold(root, *command[1:]).returncode
+        assert code == (OWED if "--input" in command else 0), shlex.join(command)
+    assert len((tmp_path / "remaining_prompts.jsonl").read_text().splitlines()) == 200
+    assert (tmp_path / "table" / "rollouts.parquet").exists()
+
+
 def test_commands_of_the_guide_to_launching_do_what_it_says(tmp_path: Path) -> None:
     root = copy_examples(tmp_path)
     # What tests/stages/test_trl.py does with the real TRL, and nothing here can with the real verl.

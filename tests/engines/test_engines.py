@@ -51,6 +51,32 @@ def test_vllm_is_started_with_everything() -> None:
     ]
 
 
+def test_vllm_parses_tool_calls_where_it_is_told_how() -> None:
+    found = command("vllm", tool_call_parser="hermes", reasoning_parser="qwen3")
+    assert found[found.index("--generation-config") + 2 :] == [
+        "--enable-auto-tool-choice",
+        "--tool-call-parser",
+        "hermes",
+        "--reasoning-parser",
+        "qwen3",
+    ]
+    assert command("sglang", tool_call_parser="qwen25")[-2:] == ["--tool-call-parser", "qwen25"]
+
+
+@pytest.mark.parametrize(("name", "hint"), [("vllm", "tool_call_parser: hermes"), ("transformers", "interface")])
+def test_tools_that_an_engine_cannot_have_are_refused_before_it_is_started(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=name) as error:
+        load_engine(name).check_tools()
+    assert hint in error.value.hint
+
+
+def test_tools_that_an_engine_can_have_are_not() -> None:
+    load_engine("vllm", {"tool_call_parser": "hermes"}).check_tools()
+    load_engine("sglang", {"tool_call_parser": "qwen25"}).check_tools()
+    load_engine("fake").check_tools()
+    load_engine("url", {"url": "http://h"}).check_tools()
+
+
 def test_sglang_is_started_with_little() -> None:
     program = [sys.executable, "-m", "sglang.launch_server", "--model-path", "/models/qwen"]
     fixed = ["--sampling-defaults", "openai", "--enable-metrics"]
@@ -111,6 +137,8 @@ def test_what_is_off_is_no_part_of_the_identity() -> None:
     assert Sampling(1.0, 0.9, 4, top_k=-1, min_p=0.0).given() == {"temperature": 1.0, "top_p": 0.9, "max_tokens": 4}
     assert load_engine("vllm", {"tensor_parallel": 8}).serving.identity() == {}
     assert load_engine("vllm", {"dtype": "float16"}).serving.identity() == {"dtype": "float16"}
+    parsed = load_engine("vllm", {"tool_call_parser": "hermes"}).serving.identity()
+    assert parsed == {"tool_call_parser": "hermes"}, "the same tokens are other messages"
 
 
 @pytest.mark.parametrize("name", [name for name in SHIPPED if name != "url"])

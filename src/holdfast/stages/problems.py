@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core.errors import ConfigError, UserError
 from holdfast.environments.episodes import load_episodes
+from holdfast.environments.one_turn import OneTurn
 from holdfast.environments.prompt_set import PromptSet, digest_of_row
 from holdfast.stages import asking
 
@@ -34,6 +35,8 @@ class Problems:
     def __init__(self, params: RolloutParams) -> None:
         self.params = params
         self.episodes = load_episodes(params.environment, params.settings)
+        if isinstance(self.episodes, OneTurn):
+            self.episodes = OneTurn(self.episodes.environment, params.verifier_workers)
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -68,8 +71,7 @@ class Problems:
     @property
     def most_tokens(self) -> int:
         """The limit of one message where the params have none."""
-        own = getattr(self.episodes, "environment", None)
-        return int(own.max_tokens) if own is not None else MOST_TOKENS
+        return self.episodes.environment.max_tokens if isinstance(self.episodes, OneTurn) else MOST_TOKENS
 
     @property
     def bounds(self) -> Bounds:
