@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from holdfast.core import kind
@@ -79,11 +80,7 @@ def look(record: Record, store: Store) -> Owing:
     Raises:
         UserError: the stage collects no rollouts, or its model is not there yet, so that nobody knows which rows count.
     """
-    if record.stage.kind not in KINDS:
-        raise UserError(f"`{record.name}` is a stage of kind {record.stage.kind}", "name a collection of rollouts")
-    params = kind.load(record.stage.kind).parse(record.stage.params, record.placement)
-    problems = Problems(params)
-    parts = store.collections / problems.collection_key(_fingerprint(record, params, store)) / "parts"
+    params, problems, parts = _collection(record, store)
     ids = problems.ids()
     if record.stage.kind == "rollout_slice":
         from holdfast.stages.rollout_slice import take
@@ -92,6 +89,26 @@ def look(record: Record, store: Store) -> Owing:
     with closing(Index(parts, ids, params.repeats)) as index:
         prompts = tuple(_by_prompt(index, _last_failures(index, parts), params.attempts))
         return Owing(record.name, index.wanted, index.done, params.repeats, index.given_up(params.attempts), prompts)
+
+
+def rows_of(record: Record, store: Store) -> Path:
+    """Where the rows of a stage are: in its home once it is published, before that in its collection.
+
+    Raises:
+        UserError: as `look`.
+    """
+    home = store.home(record)
+    if home.is_dir() or record.stage.kind not in KINDS:
+        return home
+    return _collection(record, store)[2]
+
+
+def _collection(record: Record, store: Store) -> tuple[Any, Problems, Path]:
+    if record.stage.kind not in KINDS:
+        raise UserError(f"`{record.name}` is a stage of kind {record.stage.kind}", "name a collection of rollouts")
+    params = kind.load(record.stage.kind).parse(record.stage.params, record.placement)
+    problems = Problems(params)
+    return params, problems, store.collections / problems.collection_key(_fingerprint(record, params, store)) / "parts"
 
 
 def _fingerprint(record: Record, params: Any, store: Store) -> str:
