@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,6 +37,13 @@ ANSWER, OTHER = 4, 5
 SHARES = {ANSWER: 0.5, OTHER: 0.25}
 """How often that is right, of `stand_ins.SUMS`."""
 LAYOUTS = {1: ("fsdp",), 2: ("fsdp",), 3: ("plain",), 4: ("fsdp", "mesh")}
+STEPS = {
+    "results/grpo/step_170": (4, "fsdp", ANSWER, "policy/weights"),
+    "results/grpo/final": (1, "fsdp", OTHER, "policy/weights"),
+    "path/to/grpo/checkpoint": (3, "plain", ANSWER, "weights"),
+    "results/checkpoint": (4, "mesh", ANSWER, "weights"),
+}
+"""The checkpoints of the document: how many ranks wrote them in which layout, of which model, and where weights lie."""
 DCP = "--dcp-ckpt-path results/grpo/step_170/policy/weights/ --dcp-config results/grpo/step_170/config.yaml"
 
 
@@ -110,31 +117,40 @@ class Materials:
         self.directory = directory
         self.hub = Hub(directory / "hub")
         self.trained = {answer: make_model("qwen3", answer) for answer in SHARES}
-        files = {
-            answer: write_weights(model, directory / f"{answer}.safetensors") for answer, model in self.trained.items()
-        }
-        writers = [
-            threading.Thread(target=write_policies, args=(ranks, self._wanted(ranks, files))) for ranks in LAYOUTS
-        ]
-        for writer in writers:
-            writer.start()
+        for answer, model in self.trained.items():
+            write_weights(model, directory / f"{answer}.safetensors")
+        writer = threading.Thread(target=self.write, args=(4,))
+        writer.start()
         for name, kind in HUB.items():
             self.hub.add_model(name, make_model(kind, ANSWER) if kind == "llama" else self.trained[ANSWER])
         self.hub.add_model(BASE, make_model("qwen3"))
         for name in DATA:
             self.hub.add_data(name)
+        writer.join()
+
+    def write(self, ranks: int) -> None:
+        """Have so many ranks write all that they can."""
+        wanted = [(layout, answer) for layout in LAYOUTS[ranks] for answer in SHARES]
+        files = [(self.directory / f"{answer}.safetensors", layout, answer) for layout, answer in wanted]
+        write_policies(ranks, [(file, layout, self._place(ranks, layout, answer)) for file, layout, answer in files])
+
+    def write_all(self) -> None:
+        """Have every number of ranks write, side by side."""
+        owed = [ranks for ranks in LAYOUTS if not self._place(ranks, LAYOUTS[ranks][0], ANSWER).exists()]
+        writers = [threading.Thread(target=self.write, args=(ranks,)) for ranks in owed]
+        for writer in writers:
+            writer.start()
         for writer in writers:
             writer.join()
 
-    def _wanted(self, ranks: int, files: dict[int, Path]) -> list[tuple[Path, str, Path]]:
-        return [
-            (file, layout, self.checkpoint(ranks, layout, answer))
-            for layout in LAYOUTS[ranks]
-            for answer, file in files.items()
-        ]
-
     def checkpoint(self, ranks: int, layout: str, answer: int = ANSWER) -> Path:
-        """A DCP that so many ranks wrote."""
+        """A DCP that so many ranks wrote, made when it is first asked for."""
+        place = self._place(ranks, layout, answer)
+        if not place.exists():
+            self.write(ranks)
+        return place
+
+    def _place(self, ranks: int, layout: str, answer: int) -> Path:
         return self.directory / f"{layout}-{ranks}-{answer}"
 
 
@@ -144,20 +160,22 @@ def materials(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Materials]:
 
 
 class Desk:
-    """Where one test types, with these variables besides. `root` is what the variable LOG makes it."""
+    """Where one test types, with these variables besides. `root` is what the variable LOG makes it; a checkpoint is put
+    where a line names it. With `any_ranks` it does not matter how many wrote it.
+    """
 
-    def __init__(self, directory: Path, materials: Materials, **variables: str) -> None:
-        self.more = variables
+    def __init__(
+        self, directory: Path, materials: Materials, *, any_ranks: bool = False, more: Mapping[str, str] | None = None
+    ) -> None:
+        self.more = more or {}
+        self.any_ranks = any_ranks
         self.directory = directory
         self.materials = materials
         self.root = directory / "log" / "nemo-rl"
         copy_examples(directory)
         (directory / "xp").mkdir()
         shutil.copy(directory / "examples" / "eval_sweep_example.yaml", directory / "xp")
-        self.put_step("results/grpo/step_170", 4, "fsdp")
-        self.put_step("results/grpo/final", 1, "fsdp", OTHER)
-        self.put_step("path/to/grpo/checkpoint", 3, "plain", weights="weights")
-        self.put_step("results/checkpoint", 4, "mesh", weights="weights")
+        self.words(DCP)
         shutil.copytree(self.model("agentica-org/DeepScaleR-1.5B-Preview"), directory / "model_path")
 
     def put_step(
@@ -208,7 +226,11 @@ class Desk:
         )
 
     def words(self, line: str) -> list[str]:
-        """The words of a line, with the absolute paths of the document below this directory."""
+        """The words of a line, absolute paths of the document below this directory, and there what they name."""
+        for where, (ranks, layout, answer, weights) in STEPS.items():
+            if where in line and not (self.directory / where).exists():
+                made = (4, "fsdp") if self.any_ranks else (ranks, layout)
+                self.put_step(where, *made, answer, weights)
         return [re.sub(r"^/(?=custom/|path/)", f"{self.directory}/", word) for word in shlex.split(line)]
 
     def variables(self, **changes: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ import pytest
 from tests.runs import ENTRY, environment
 
 pytestmark = [pytest.mark.train, pytest.mark.slow, pytest.mark.timeout(900)]
-SMALL = pytest.param(["--steps", "250", "--hidden", "64", "--layers", "2"], 96, 2, id="small")
+SMALL = pytest.param(["--steps", "250", "--hidden", "64", "--layers", "2"], 96, 6, id="small")
 WHOLE = pytest.param([], 256, 2, id="quickstart", marks=pytest.mark.soak)
 
 
@@ -44,7 +44,10 @@ def test_score_is_reproduced_by_a_loop_over_generate(
     prompts = sorted({str(json.loads(line)["prompt"]) for line in lines})
     assert len(prompts) == count and accuracy["k"] == repeats
     own = score(model, prompts, temperature)
-    assert accuracy["low"] <= own <= accuracy["high"], (own, accuracy)
+    # Twice as far as its 95% interval reaches: that happens by chance once in some thousand runs.
+    value, low, high = (float(accuracy[name]) for name in ("value", "low", "high"))
+    assert value - 2 * (value - low) <= own <= value + 2 * (high - value), (own, accuracy)
+    assert high - low < 0.2, "or anything would be within it"
     assert 0.1 < own < 0.95, "a score at the edge would show nothing"
 
 

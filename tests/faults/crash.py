@@ -31,8 +31,11 @@ from holdfast.core.stage import Ref
 from holdfast.core.store import Store
 from holdfast.execute import stop
 from holdfast.execute.submit import Placement, submit
+from holdfast.rollouts.collection import Collection, Sample
 
 KEY = "k" * 64
+PROMPTS = ["p", "q", "r"]
+REPEATS = 2
 CONTENTS = {"weights.bin": b"w" * 70000, "inner/config.json": b"{}"}
 
 
@@ -249,6 +252,37 @@ def is_lost(root: Path) -> None:
     assert not (root / "first").exists()
 
 
+def collect_rows(root: Path) -> None:
+    """Record what is owed, and note outside of all that is counted what was acknowledged."""
+    (root / "parts").mkdir(exist_ok=True)
+    collection = Collection(root / "parts", len(list((root / "parts").iterdir())) + 1, files.new_token())
+    for each in collection.index(PROMPTS, REPEATS).owed():
+        row = {"id": each.sample.id, "repeat": each.sample.repeat, "reward": 1.0, "timing": {"finished": 1.0}}
+        collection.append(row)
+        with open(root / "acknowledged", "a") as note:
+            note.write(f"{each.sample}\n")
+    collection.close()
+
+
+def rows_in(root: Path) -> list[Sample]:
+    """What is recorded, as often as it is."""
+    lines = [line for part in root.glob("parts/*.jsonl") for line in part.read_text().split("\n")[:-1]]
+    return [Sample(row["id"], row["repeat"]) for row in map(json.loads, lines)]
+
+
+def acknowledged_rows_are_there_once(root: Path) -> None:
+    found = [str(sample) for sample in rows_in(root)]
+    noted = (root / "acknowledged").read_text().splitlines() if (root / "acknowledged").exists() else []
+    assert set(noted) <= set(found) and len(found) == len(set(found)), (noted, found)
+
+
+def every_row_is_there_once(root: Path) -> None:
+    acknowledged_rows_are_there_once(root)
+    index = Collection(root / "parts", 99, "reader").index(PROMPTS, REPEATS)
+    assert index.done == index.wanted == len(list(index.rows())) == len(PROMPTS) * REPEATS
+    index.close()
+
+
 SCENARIOS = {
     "publish_sealed": Scenario(
         nothing, publish_sealed, sealed_is_whole_or_absent, lambda r: check_whole(r / "runs/home")
@@ -263,6 +297,7 @@ SCENARIOS = {
     "checkpoint": Scenario(lambda r: (r / "record").mkdir(), checkpoint, checkpoints_verify, one_checkpoint),
     "submit": Scenario(nothing, submit_plan, all_owed, submitted),
     "rerun": Scenario(complete_first, rerun, old_result_is_kept, rerun_started),
+    "rows": Scenario(nothing, collect_rows, acknowledged_rows_are_there_once, every_row_is_there_once),
     "remove": Scenario(complete_first, remove, complete_or_lost, is_lost),
 }
 

@@ -34,6 +34,7 @@ STAGES = {
         ("checkpoint", {"write", "fsync", "rename", "mkdir"}),
         ("submit", {"write", "fsync", "link", "rename", "mkdir", "symlink", "syncfs", "unlink"}),
         ("rerun", {"write", "fsync", "link", "rename", "syncfs"}),
+        ("rows", {"write", "fsync", "mkdir"}),
         ("remove", {"write", "fsync", "link", "rename"}),
     ],
 )

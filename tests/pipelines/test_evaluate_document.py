@@ -75,9 +75,10 @@ def check(desk: Desk, command: Command) -> None:
         assert (desk.directory / "custom/path/to/hf_checkpoint/model.safetensors").is_file()
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.name)
-def test_dry_run_of_each_command_says_what_is_owed_and_writes_nothing(command: Command, desk: Desk) -> None:
-    """Examples 3 and 4 of the document are dry runs themselves."""
+@pytest.mark.parametrize("name", ["example 3", "checkpoint", "custom path", "multi-node", "sweep"])
+def test_dry_run_says_what_is_owed_and_writes_nothing(name: str, desk: Desk) -> None:
+    """Examples 3 and 4 of the document are dry runs, and 4 is that of the first checkpoint."""
+    command = named(name)
     found = desk.planned(f"evaluate {command.line}", *HERE[:-2])
     assert {each["state"] for each in found} == {"owed"}
     evaluations = [each for each in found if each["kind"] == "evaluate"]
@@ -105,6 +106,7 @@ def test_converted_checkpoint_is_the_trained_model_and_lies_where_the_document_s
         "path/to/grpo/checkpoint/weights": (3, "checkpoint"),
         "results/checkpoint/weights": (4, "checkpoint"),
     }
+    desk.materials.write_all()
     desk.put_step("results/grpo/step_20", 2, "fsdp")
     for place, (_, identifier) in places.items():
         config = str(Path(place).parent).removesuffix("/policy") + "/config.yaml"

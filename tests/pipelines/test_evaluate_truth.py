@@ -6,12 +6,11 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 from tests.evaluations import ANSWER, DCP, OTHER, SHIPPED_FAKE, Desk, Materials
-from tests.runs import start, wait_until
+from tests.runs import wait_until
 
 pytestmark = pytest.mark.train
 STEP = "results/grpo/step_170"
@@ -78,10 +77,10 @@ def test_half_a_conversion_is_none_though_its_config_is_there(desk: Desk) -> Non
     torn = desk.root / planned["home"]
     torn.mkdir(parents=True)
     (torn / "config.json").write_text("{}")
-    (again, _) = desk.planned(f"evaluate {DCP}", *LOCAL)
-    assert again["state"] != "complete"
-    told = desk.type(f"evaluate {DCP} --skip-conversion", *SHIPPED_FAKE, code=2).stderr
-    assert "--skip-conversion, and" in told
+    for more in ("", "--skip-conversion", "--force-conversion"):
+        told = desk.type(f"evaluate {DCP} {more}", *SHIPPED_FAKE, code=2).stderr
+        assert torn.name in told and "hint: " in told
+    assert [path.name for path in torn.iterdir()] == ["config.json"]
 
 
 def test_failed_conversion_starts_no_evaluation(desk: Desk) -> None:
@@ -100,7 +99,7 @@ def test_force_takes_nothing_from_whom_reads_the_conversion_of_before(desk: Desk
     made = convert(desk)
     old = made.resolve()
     slow = ["--engine", "fake", "generation.in_flight=1", "eval.num_tests_per_prompt=400", "--wait", *LOCAL]
-    reader = start(desk.root, "evaluate", *desk.words(DCP), *slow, **desk.variables())
+    reader = desk.start(f"evaluate {DCP}", *slow)
     try:
         wait_until(lambda: any(each["state"] == "running" for each in desk.standings()), 60)
         assert convert(desk, "--force-conversion") == made and made.resolve() != old
@@ -165,8 +164,7 @@ def test_misspelt_key_is_refused_with_the_nearest(desk: Desk) -> None:
 
 
 def test_variables_are_not_needed_on_this_machine_and_asked_for_at_once_on_slurm(desk: Desk) -> None:
-    unset: dict[str, Any] = {"LOG": "", "ACCOUNT": "", "CON": ""}
-    told = desk.type(f"evaluate {OWN} --dry --executor slurm", code=2, **unset).stderr
+    told = desk.type(f"evaluate {OWN} --dry --executor slurm", code=2, LOG="", ACCOUNT="", CON="").stderr
     assert "LOG, ACCOUNT, CON" in told and "hint: " in told
-    desk.type(f"evaluate {OWN} --dry", *LOCAL, **unset)
+    desk.type(f"evaluate {OWN} --dry", *LOCAL, LOG="", ACCOUNT="", CON="")
     assert not os.path.exists(desk.directory / "holdfast-runs")

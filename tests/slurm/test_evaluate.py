@@ -27,7 +27,7 @@ STEP = "results/grpo/step_170/policy/weights"
 
 @pytest.fixture
 def desk(tmp_path: Path, materials: Materials, cluster: Cluster) -> Desk:
-    return Desk(tmp_path, materials, **cluster.environment)
+    return Desk(tmp_path, materials, more=cluster.environment)
 
 
 def scripts_of(desk: Desk, line: str, *more: str) -> list[str]:
@@ -37,8 +37,11 @@ def scripts_of(desk: Desk, line: str, *more: str) -> list[str]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda each: each.name)
-def test_command_of_the_document_renders_scripts_with_all_that_it_says(command: Command, desk: Desk) -> None:
+def test_command_of_the_document_renders_scripts_with_all_that_it_says(
+    command: Command, tmp_path: Path, materials: Materials
+) -> None:
     """Eight GPUs by default, two hours, the partition `batch`, account and container from the environment."""
+    desk = Desk(tmp_path, materials, any_ranks=True)
     scripts = scripts_of(desk, command.line, "--container", "rl.sqsh")
     *before, script = scripts
     typed = shlex.split(command.line)

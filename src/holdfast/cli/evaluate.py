@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides of the config")
     _add_what(parser)
     _add_conversion(parser)
-    _add_where(parser)
+    add_where(parser)
     _add_how(parser)
 
 
@@ -55,7 +55,8 @@ def _add_conversion(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--force-conversion", action="store_true", help="convert again; readers keep what they have")
 
 
-def _add_where(parser: argparse.ArgumentParser) -> None:
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """The flags that say where an engine and what asks it run."""
     parser.add_argument("--nodes", type=int, metavar="N", help="nodes (default: from the config, or 1)")
     parser.add_argument(
         "--gpus", type=int, metavar="N", help="GPUs of each node (default: from the config, 8 on SLURM, what it needs)"

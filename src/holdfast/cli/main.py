@@ -15,7 +15,7 @@ from holdfast.cli import root
 from holdfast.cli.tokens import Parser
 from holdfast.core.errors import UserError
 
-VERBS: tuple[str, ...] = ("quickstart", "launch", "evaluate", "convert", "compare", "run")
+VERBS: tuple[str, ...] = ("quickstart", "launch", "evaluate", "rollout", "convert", "compare", "run")
 VERBS += ("status", "logs", "why", "track", "cancel", "rm", "gc", "cache")
 
 NOT_OURS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}

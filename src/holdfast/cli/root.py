@@ -13,7 +13,7 @@ from pathlib import Path
 from holdfast.core.errors import UserError
 
 DEFAULT = "holdfast-runs"
-VERBS = "run|status|logs|why|track|cancel|rm|gc|cache|launch|evaluate|convert|compare|quickstart"
+VERBS = "run|status|logs|why|track|cancel|rm|gc|cache|launch|evaluate|rollout|convert|compare|quickstart"
 COMMAND = re.compile(rf"\bholdfast (?=(?:{VERBS})\b)")
 OWN_VARIABLE = dict.fromkeys(("launch", "evaluate", "convert"), ("LOG", "nemo-rl"))
 """The verbs that came with a variable of their own, and the folder below it."""

@@ -41,6 +41,7 @@ class Task:
     program that is not ours: `directory` is where it runs (empty: the job's), `folders` are made in its home, `reads`
     are files with the sha256 that they must have at the start, `progress` says how it shows how far it is,
     `stop_signal` (a name like USR1) asks it to save. `replaces` is the generation that counts until this is done.
+    `retries`: after so many failed attempts in a row that made no progress it is not tried again by itself.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Task:
     progress: Mapping[str, Any] = field(default_factory=dict)
     stop_signal: str = ""
     replaces: str = ""
+    retries: int = 0
 
 
 @dataclass(frozen=True)

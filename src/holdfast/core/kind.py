@@ -37,6 +37,10 @@ SHIPPED = {
     "train": "holdfast.stages.train:Train",
     "convert": "holdfast.stages.convert:Convert",
     "evaluate": "holdfast.stages.evaluate:Evaluate",
+    "rollouts": "holdfast.stages.rollouts:Rollouts",
+    "rollout_slice": "holdfast.stages.rollout_slice:RolloutSlice",
+    "rescore": "holdfast.stages.rescore:Rescore",
+    "import_rollouts": "holdfast.stages.import_rollouts:ImportRollouts",
 }
 
 

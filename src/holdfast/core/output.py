@@ -46,15 +46,20 @@ class Output:
         """Append one line per value to `metrics.jsonl`: `{step, name, value, time, attempt}`."""
         metric_lines.append_all(self.path / artifact.METRICS, metric_lines.encode(step, values, self.attempt))
 
-    def progress(self, done: int, total: int, unit: str) -> None:
-        """Say how far the work is; written at most twice a second."""
+    @property
+    def record(self) -> Path:
+        """Where this attempt is recorded: what it and its services printed; beside it, those before."""
+        return self._record
+
+    def progress(self, done: int, total: int, unit: str, **more: Any) -> None:
+        """Say how far the work is, and `more` as JSON has it; written at most twice a second."""
         now = time.monotonic()
         if now < self._next_progress and 0 < done < total:
             return
         self._next_progress = now + 0.5
         path = self._record / "progress.json"
         temporary = path.with_name(f"{files.TEMPORARY}{self.token}")
-        temporary.write_bytes(files.encode({"done": done, "total": total, "unit": unit}))
+        temporary.write_bytes(files.encode({**more, "done": done, "total": total, "unit": unit}))
         os.replace(temporary, path)
 
     @contextlib.contextmanager

@@ -244,7 +244,7 @@ class Reader:
         directory = self.store.job(place.job)
         if self.store.scheduler and (verdict := self.store.scheduler.will_run(directory, key, place, last)):
             return verdict
-        if last:
+        if last and not (last.ending() or {}).get("goes_on"):
             return Verdict(Life.DEAD, "it had its attempt")
         verdict = job.life(directory, place, self.census)
         return verdict if verdict.life is Life.DEAD else replace(verdict, reason=f"waits in job {place.job}")

@@ -13,7 +13,8 @@ class Service:
 
     `command` is a list of tokens; `{port}` in a token is replaced by a free port, `{host}` by the address at which it
     is to listen: loopback, or on several nodes the node's own. `ready` is a URL path that answers
-    200 once the server can be used, polled for at most `timeout` seconds.
+    200 once the server can be used, polled for at most `timeout` seconds. `port`: this one and no other; 0 takes a free
+    one.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Service:
     ready: str = "/health"
     env: Mapping[str, str] = field(default_factory=dict)
     timeout: float = 300.0
+    port: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

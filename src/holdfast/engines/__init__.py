@@ -47,6 +47,8 @@ GPU_OPTIONS = frozenset(
         "engine_timeout",
         "dtype",
         "engine_arguments",
+        "tool_call_parser",
+        "reasoning_parser",
     }
 )
 """What an engine for GPUs can be told."""
@@ -58,7 +60,8 @@ class Capabilities:
 
     `fields`: what a request may carry beside model, prompt, temperature, top_p and max_tokens. `seeds`: what a
     request's seed does: draws that response (`request`), or seeds the whole server (`server`). `health` answers below
-    500 while the engine can be used; `metrics` is in Prometheus' format.
+    500 while the engine can be used; `metrics` is in Prometheus' format. `tools`: whether a chat may carry tools, and
+    calls come back as such; `parser` where the server must be told how the model writes them.
     """
 
     fields: frozenset[str]
@@ -67,6 +70,7 @@ class Capabilities:
     chat: str = "/v1/chat/completions"
     health: str = "/health"
     metrics: str | None = "/metrics"
+    tools: Literal["yes", "parser", "no"] = "yes"
 
 
 class Engine(ABC):
@@ -84,7 +88,7 @@ class Engine(ABC):
             ConfigError: an option that this engine does not have.
         """
         for option in sorted(serving.chosen() - self.options):
-            has = [name for name in SHIPPED if option in _options(name)]
+            has = [name for name in SHIPPED if option in options_of(name)]
             raise ConfigError(
                 f"engine {self.name} has no {option}, given {getattr(serving, option)!r}",
                 f"leave it out, or take engine {' or '.join(has)}",
@@ -103,6 +107,23 @@ class Engine(ABC):
     def served_name(self, model: Path) -> str | None:
         """What the model is called in requests; None: whatever the server says it serves."""
         return model.name
+
+    def check_tools(self) -> None:
+        """
+        Raises:
+            ConfigError: requests to this engine cannot carry tools.
+        """
+        has = self.capabilities.tools
+        if has == "no":
+            raise ConfigError(
+                f"engine {self.name} takes no tools, and the environment has some",
+                "take an environment, or an `interface` of it, that reads tags in a text; or engine vllm",
+            )
+        if has == "parser" and self.serving.tool_call_parser is None:
+            raise ConfigError(
+                f"engine {self.name} must know how the model writes tool calls: tool_call_parser is None",
+                "add `tool_call_parser: hermes` (for Qwen models), or whichever is the model's",
+            )
 
     def request_fields(self, model: Path, sampling: Sampling) -> dict[str, Any]:
         """What every request carries, beside the model's name, the prompt and a seed.
@@ -136,6 +157,11 @@ def flags(values: Mapping[str, object]) -> list[str]:
     return [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
 
 
-def _options(name: str) -> frozenset[str]:
+def options_of(name: str) -> frozenset[str]:
+    """The names of `Serving` that an engine can honour.
+
+    Raises:
+        ConfigError: there is no such engine.
+    """
     found: type[Engine] = load_class(name, SHIPPED, Engine, "engine")  # type: ignore[type-abstract]
     return found.options

@@ -107,6 +107,20 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, OSError):
             return False
 
+    async def read_metrics(self) -> str | None:
+        """What the engine says of its load, in Prometheus' text format; None where it says nothing."""
+        import aiohttp
+
+        if self._capabilities.metrics is None:
+            return None
+        url, timeout = self._url + self._capabilities.metrics, aiohttp.ClientTimeout(total=HEALTH_TIMEOUT)
+        try:
+            async with self._session.get(url, headers=self._headers, timeout=timeout) as response:
+                content = await _read_bounded(response)
+                return content.decode("utf-8", "replace") if response.status == 200 else None
+        except (aiohttp.ClientError, TimeoutError, OSError, EngineError):
+            return None
+
     async def _ask(self, path: str, own: dict[str, Any], seed: int | None) -> Completion:
         while True:
             body = {**self._fields, **own}

@@ -70,6 +70,14 @@ class Failure(StrEnum):
     STALLED = "stalled"
     SCORER_TIMEOUT = "scorer_timeout"
     SCORER_ERROR = "scorer_error"
+    ENV_ERROR = "env_error"
+    ENV_TIMEOUT = "env_timeout"
+    OUTPUT_LENGTH = "output_length"
+    BAD_TOOL_JSON = "bad_tool_json"
+    UNKNOWN_TOOL = "unknown_tool"
+    TURN_LIMIT = "turn_limit"
+    KILLED = "killed"
+    CANCELLED = "cancelled"
 
 
 PASSING = frozenset({Failure.TIMEOUT, Failure.CONNECTION, Failure.SERVER, Failure.RATE_LIMITED, Failure.MALFORMED})

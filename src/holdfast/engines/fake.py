@@ -5,7 +5,9 @@
 
 It speaks `/v1/completions`, `/v1/chat/completions`, `/v1/models`, `/health` and `/metrics`. The last arithmetic problem
 of a prompt is solved, rightly with probability `--accuracy`; any other prompt is answered with words. A response is a
-function of model, prompt and seed; without a seed, of how often the prompt was asked.
+function of model, prompt and seed; without a seed, of how often the prompt was asked. A chat with tools, or with a
+board of Tetris, is played (`holdfast.engines.fake_play`); `--bad-json` and `--bad-tool` are shares of calls that cannot
+be carried out, and with `--endless` it never stops calling.
 
 `--fault KIND[@SHARE][:FIRST]` befalls a share of the requests (drawn for each anew, so that a second try may go well),
 of the first so many only: 500, 503 and 429 (with Retry-After), 400, hang, close, half (of a body), garbage (no HTTP),
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     behaviour = Behaviour(
         model=options.model,
         root=options.root,
-        manner=Manner(options.accuracy, options.style, options.words),
+        manner=_manner(options),
         latency=options.latency,
         start_delay=options.start_delay,
         never_ready=options.never_ready,
@@ -60,10 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         faults=tuple(options.fault),
         refuses=frozenset(options.refuses),
         retry_after=options.retry_after,
+        context=options.context,
         log=options.log,
     )
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(behaviour, options.port, options.host))
+
+
+def _manner(options: argparse.Namespace) -> Manner:
+    said = (options.accuracy, options.style, options.words)
+    return Manner(*said, options.bad_json, options.bad_tool, options.endless)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +83,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--accuracy", type=float, default=1.0, metavar="P", help="of arithmetic (default: 1)")
     parser.add_argument("--style", choices=STYLES, default="plain", help="what an answer is wrapped in")
     parser.add_argument("--words", type=int, default=0, metavar="N", help="words before an answer")
+    parser.add_argument("--bad-json", type=float, default=0.0, metavar="P", help="of tool calls, without their end")
+    parser.add_argument("--bad-tool", type=float, default=0.0, metavar="P", help="of tool calls, of no tool there is")
+    parser.add_argument("--endless", action="store_true", help="call tools and never stop")
+    parser.add_argument("--context", type=int, metavar="N", help="tokens that prompt and answer may have together")
     parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds until an answer")
     parser.add_argument("--start-delay", type=float, default=0.0, metavar="S", help="seconds until it is ready")
     parser.add_argument("--never-ready", action="store_true")

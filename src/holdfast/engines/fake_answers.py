@@ -16,16 +16,22 @@ CHARACTERS_PER_TOKEN = 4
 
 
 class Manner(NamedTuple):
-    """`accuracy`: the share of arithmetic problems that are answered right. `words`: how many go before the answer."""
+    """`accuracy`: the share of arithmetic problems that are answered right, and of a game's turns that are played well.
+    `words`: how many go before the answer. `bad_json`, `bad_tool`: the shares of tool calls that are no JSON, and that
+    name a tool which is not there. `endless`: it calls tools and never stops.
+    """
 
     accuracy: float = 1.0
     style: str = "plain"
     words: int = 0
+    bad_json: float = 0.0
+    bad_tool: float = 0.0
+    endless: bool = False
 
 
 def answer(model: str, prompt: str, draw: int, manner: Manner) -> str:
     """The whole response to a prompt: the last arithmetic problem in it solved, or words."""
-    chance = _Chance(f"{model}\0{prompt}\0{draw}")
+    chance = Chance(f"{model}\0{prompt}\0{draw}")
     found = PROBLEM.findall(prompt)
     before = "".join(WORDS[chance.below(len(WORDS))] + " " for _ in range(manner.words))
     if not found:
@@ -48,10 +54,10 @@ def count_tokens(text: str) -> int:
 
 def share(text: str) -> float:
     """A number in [0, 1) that depends on the text alone."""
-    return _Chance(text).share()
+    return Chance(text).share()
 
 
-class _Chance:
+class Chance:
     """Numbers that follow from a text."""
 
     def __init__(self, text: str) -> None:

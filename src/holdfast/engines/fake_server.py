@@ -10,12 +10,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-from holdfast.engines import fake_answers
+from holdfast.engines import fake_answers, fake_play
 from holdfast.engines.fake_answers import Manner
 
 FAULTS = (
@@ -65,6 +65,7 @@ class Behaviour:
     faults: tuple[Fault, ...] = ()
     refuses: frozenset[str] = frozenset()
     retry_after: float = 0.1
+    context: int | None = None
     log: str | None = None
 
 
@@ -164,6 +165,8 @@ class Connection(asyncio.Protocol):
             self._send(404, {"error": {"message": f"The model `{body.get('model')}` does not exist."}})
         elif not self._engine.is_ready:
             self._send(503, {"error": {"message": "not ready"}})
+        elif chosen.context is not None and (size := _size(body, prompt)) > chosen.context:
+            self._send(400, {"error": {"message": f"maximum context length is {chosen.context} tokens, asked {size}"}})
         elif not hangs:
             fault = self._engine.fault(prompt, number, body.get("seed"))
             reply = partial(self._reply, is_chat, prompt, body, fault, self._engine.repeats[prompt])
@@ -179,9 +182,14 @@ class Connection(asyncio.Protocol):
             return
         chosen = self._engine.behaviour
         draw = 0 if body.get("temperature") == 0 else body.get("seed", repeat)
-        said = fake_answers.answer(chosen.model, prompt, draw, chosen.manner)
         most = int(body.get("max_tokens", body.get("max_completion_tokens", 16))) * fake_answers.CHARACTERS_PER_TOKEN
-        self._send(200, _completion(is_chat, prompt, said[:most], "stop" if len(said) <= most else "length"))
+        if is_chat:
+            play = fake_play.reply(chosen.model, body["messages"], body.get("tools") or (), draw, chosen.manner)
+            said, calls = play.text, play.calls
+        else:
+            said, calls = fake_answers.answer(chosen.model, prompt, draw, chosen.manner), ()
+        finish = "length" if len(said) > most else "tool_calls" if calls else "stop"
+        self._send(200, _completion(is_chat, prompt, said[:most], finish, calls))
 
     def _misbehave(self, fault: str) -> None:
         if fault == "hang":
@@ -231,16 +239,33 @@ def _head(status: int, length: int, extra: str = "") -> bytes:
 def _prompt(body: Mapping[str, Any], is_chat: bool) -> str:
     if not is_chat:
         return str(body.get("prompt", ""))
-    return str((body.get("messages") or [{}])[-1].get("content", ""))
+    return str((body.get("messages") or [{}])[-1].get("content") or "")
 
 
-def _completion(is_chat: bool, prompt: str, text: str, finish: str) -> dict[str, Any]:
-    sizes = {"prompt_tokens": fake_answers.count_tokens(prompt), "completion_tokens": fake_answers.count_tokens(text)}
-    said: dict[str, Any] = {"message": {"role": "assistant", "content": text}} if is_chat else {"text": text}
+def _size(body: Mapping[str, Any], prompt: str) -> int:
+    """Tokens of a request, with those that it may be answered by."""
+    whole = "".join(str(each.get("content") or "") for each in body.get("messages", ())) or prompt
+    return fake_answers.count_tokens(whole) + int(body.get("max_tokens", 16))
+
+
+def _completion(
+    is_chat: bool, prompt: str, text: str, finish: str, calls: Sequence[tuple[str, str]] = ()
+) -> dict[str, Any]:
+    written = text + "".join(name + arguments for name, arguments in calls)
+    sizes = {
+        "prompt_tokens": fake_answers.count_tokens(prompt),
+        "completion_tokens": fake_answers.count_tokens(written),
+    }
+    message: dict[str, Any] = {"role": "assistant", "content": text if text or not calls else None}
+    if calls:
+        message["tool_calls"] = [
+            {"id": f"call_{number}", "type": "function", "function": {"name": name, "arguments": arguments}}
+            for number, (name, arguments) in enumerate(calls)
+        ]
     return {
         "id": "fake",
         "object": "chat.completion" if is_chat else "text_completion",
-        "choices": [{"index": 0, "finish_reason": finish, **said}],
+        "choices": [{"index": 0, "finish_reason": finish, **({"message": message} if is_chat else {"text": text})}],
         "usage": {**sizes, "total_tokens": sum(sizes.values())},
     }
 

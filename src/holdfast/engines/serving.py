@@ -31,6 +31,11 @@ class Serving(Params):
     engine_arguments: tuple[str, ...] = added((), as_before=[])
     """More tokens for the engine's command line, as they are."""
 
+    tool_call_parser: str | None = added(None, as_before=None)
+    """How the model writes tool calls, `hermes` for example; with it, requests may carry tools."""
+    reasoning_parser: str | None = added(None, as_before=None)
+    """How the model sets its reasoning apart, where that is not to be part of its answer."""
+
     def identity(self) -> dict[str, Any]:
         """What of this can change a response, for the key of a collection; empty by default."""
         found: dict[str, Any] = {}
@@ -38,6 +43,9 @@ class Serving(Params):
             found["dtype"] = self.dtype
         if self.engine_arguments:
             found["engine_arguments"] = list(self.engine_arguments)
+        for name in ("tool_call_parser", "reasoning_parser"):
+            if getattr(self, name) is not None:
+                found[name] = getattr(self, name)
         return found
 
     def chosen(self) -> set[str]:

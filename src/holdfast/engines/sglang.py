@@ -21,7 +21,7 @@ class Sglang(Engine):
     """`gpu_memory_utilization` is its `--mem-fraction-static`, `enforce_eager` its `--disable-cuda-graph`."""
 
     name = "sglang"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}))
+    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}), tools="parser")
     options = GPU_OPTIONS
 
     def service(self, model: Path, tokens: int) -> Service:
@@ -40,6 +40,8 @@ class Sglang(Engine):
             "--mem-fraction-static": chosen.gpu_memory_utilization,
             "--context-length": chosen.max_model_len,
             "--dtype": chosen.dtype,
+            "--tool-call-parser": chosen.tool_call_parser,
+            "--reasoning-parser": chosen.reasoning_parser,
         }
         eager = ["--disable-cuda-graph"] if chosen.enforce_eager else []
         fixed = ["--host", "{host}", "--port", "{port}", "--sampling-defaults", "openai", "--enable-metrics"]

@@ -12,6 +12,8 @@ Read in transformers 5.23 and measured, and the reason for what is done here:
 - Threads cost a tiny model more than they give: 400 responses a second with one, 200 with two. Only the machine that
   serves knows the weights, so this module is also the program that starts the server there.
 - Anything behind an `@` in the model's path would be taken for a revision.
+- Tool calls come back as such only for models whose tool format it knows, and as text for all others, without a word:
+  so here it has none.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ class TransformersServe(Engine):
 
     name = "transformers"
     counts_tokens = True
-    capabilities = Capabilities(frozenset({"top_k", "seed", "stop_token_ids"}), seeds="server", metrics=None)
+    capabilities = Capabilities(
+        frozenset({"top_k", "seed", "stop_token_ids"}), seeds="server", metrics=None, tools="no"
+    )
     options = frozenset({"engine_timeout", "dtype", "engine_arguments"})
 
     def service(self, model: Path, tokens: int) -> Service:

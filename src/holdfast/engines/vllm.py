@@ -22,7 +22,7 @@ class Vllm(Engine):
     """Parallel sizes multiply: `tensor_parallel` x `pipeline_parallel` x `data_parallel` GPUs of one node."""
 
     name = "vllm"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}))
+    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}), tools="parser")
     options = GPU_OPTIONS
 
     def service(self, model: Path, tokens: int) -> Service:
@@ -41,11 +41,14 @@ class Vllm(Engine):
             "--gpu-memory-utilization": chosen.gpu_memory_utilization,
             "--max-model-len": chosen.max_model_len,
             "--dtype": chosen.dtype,
+            "--tool-call-parser": chosen.tool_call_parser,
+            "--reasoning-parser": chosen.reasoning_parser,
         }
         eager = ["--enforce-eager"] if chosen.enforce_eager else []
+        tools = ["--enable-auto-tool-choice"] if chosen.tool_call_parser else []
         fixed = ["--host", "{host}", "--port", "{port}", "--generation-config", "vllm"]
         program = [beside_python("vllm"), "serve", str(model), "--served-model-name", model.name]
-        return (*program, *fixed, *flags(values), *eager, *chosen.engine_arguments)
+        return (*program, *fixed, *tools, *flags(values), *eager, *chosen.engine_arguments)
 
 
 def beside_python(program: str) -> str:

@@ -1,7 +1,8 @@
 """Environments: problems with a reward. What an evaluation asks, and what a training run learns from.
 
-Three ship: `addition`, `arithmetic`, and `dataset` (a hub's or your own). Yours is `package.module:Class`, derived from
-`Environment`, and needs no registration.
+Of one turn: `addition`, `arithmetic`, `dataset` (a hub's or your own), `reasoning_gym`. Those of several turns, with
+tools, are in `holdfast.environments.episodes`, which reads these as episodes of one turn. Yours is
+`package.module:Class`, derived from `Environment`, and needs no registration.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ SHIPPED = {
     "addition": "holdfast.environments.addition:Addition",
     "arithmetic": "holdfast.environments.arithmetic:Arithmetic",
     "dataset": "holdfast.environments.dataset:Dataset",
+    "reasoning_gym": "holdfast.environments.reasoning_gym:ReasoningGym",
 }
 
 
@@ -37,20 +39,27 @@ class Settings(Schema):
     """Which problems, of all that an environment has."""
 
 
-class Environment(ABC):
-    """Single-turn problems.
+class Source:
+    """Whatever can be named as an environment: an `Environment` here; `Episode` and `Episodes` of several turns.
 
     `name` and `version` are part of the identity of every row: raise `version` when an id, a prompt or a reward
-    changes its meaning. Settings only choose among the problems, so a larger choice owes only the difference.
+    changes its meaning.
     """
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    max_tokens: ClassVar[int]
     Settings: ClassVar[type[Settings]] = Settings
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
+
+
+class Environment(Source, ABC):
+    """Single-turn problems. Settings only choose among the problems, so a larger choice owes only the difference."""
+
+    max_tokens: ClassVar[int]
+    is_blocking: ClassVar[bool] = False
+    """Whether `grade` may take so long that it is better run in a thread."""
 
     def identity(self) -> dict[str, Any]:
         """What a row's key says of where it came from: all that a prompt id and its reward depend on, and nothing of

@@ -1,4 +1,4 @@
-"""Decides whether an attempt that its time limit ended goes on in another allocation.
+"""Decides whether an attempt that its time limit ended goes on in another allocation, and a failed one is tried again.
 
 Standard library only: the frozen supervisor carries this file.
 """
@@ -13,7 +13,14 @@ from typing import Any
 
 from holdfast.core import attempt
 from holdfast.core.attempt import Claim
-from holdfast.core.job import Job
+from holdfast.core.job import Job, Task
+from holdfast.execute.heartbeat import Ending
+
+MISTAKE = 2
+"""The exit code of `holdfast.stages` for what a person has to mend."""
+LONG_ATTEMPT = 120.0
+"""Seconds after which an attempt did not end at once."""
+LONGEST_PAUSE = 60.0
 
 
 def reached(claim: Claim, out: Path) -> dict[str, int]:
@@ -38,6 +45,31 @@ def refusal(job: Job, earlier: Iterable[Claim], claim: Claim, now: dict[str, int
     if idle >= job.max_idle:
         return f"not continued: {idle} attempts in a row without progress"
     return ""
+
+
+def no_other_try(job: Job, task: Task, claim: Claim, now: dict[str, int], ending: Ending, began: bool) -> str:
+    """Why a failed attempt is not followed by another one by itself; empty if it is. `began`: whether the work itself
+    was started, and not only what it needs.
+    """
+    before = [found for each in earlier(claim) if each.job == job.token and (found := each.ending())]
+    if ending.code == MISTAKE:
+        return "another try would meet it again"
+    if not began and not any(each.get("reached", {}).get("done") for each in before):
+        return "what it needs has never started yet"
+    if (idle := _idle(before, now)) >= task.retries:
+        return f"{idle} attempts in a row without progress"
+    return ""
+
+
+def pause(claim: Claim, job: Job) -> float:
+    """Seconds to wait before the next try: longer with every attempt that ended at once."""
+    short = 0
+    for each in reversed([*earlier(claim), claim]):
+        ending = each.ending()
+        if each.job != job.token or not ending or ending["finished"] - each.started > LONG_ATTEMPT:
+            break
+        short += 1
+    return float(min(2 ** max(0, short - 1), LONGEST_PAUSE))
 
 
 def _idle(endings: Iterable[dict[str, Any]], now: dict[str, int]) -> int:

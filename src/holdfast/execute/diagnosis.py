@@ -52,6 +52,13 @@ def exit_words(code: int) -> str:
     return f"exit code {code}" if code >= 0 else f"killed by {_name(-code)}"
 
 
+def memory_words(before: int | None, now: int | None) -> str:
+    """What the kernel's count of processes that it ended for lack of memory says of a SIGKILL."""
+    if before is None or now is None:
+        return " (out of memory?)"
+    return "; the kernel ended processes for lack of memory meanwhile" if now > before else ""
+
+
 def signal_words(number: int) -> str:
     """That a signal asked for an end, in words."""
     return f"stopped by {_name(number)}"

@@ -5,6 +5,7 @@ Standard library only: the frozen supervisor carries this file.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import signal
 import socket
@@ -105,7 +106,9 @@ class Services:
 
 
 def _launch(service: Mapping[str, Any], spot: Spot, log: Path, start: Start) -> _Server:
-    port = _free_port()
+    port = service.get("port") or _free_port()
+    if service.get("port") and not _is_free(spot.host, port):
+        raise Interrupted("failed", f"service {service['name']} cannot have port {port} of {spot.host}: it is taken")
     said = {"{port}": str(port), "{host}": spot.host}
     command = [_filled(token, said) for token in service["command"]]
     return _Server(service, spot, log, start([*spot.prefix, *command], service["env"], log), port)
@@ -128,15 +131,27 @@ def _await_answer(server: _Server, keep: Callable[[], None]) -> int | None:
             return None
         keep()
         time.sleep(TICK)
-    raise Interrupted(
-        "failed", f"service {service['name']} did not answer {service['ready']} within {service['timeout']:.0f} s"
-    )
+    told = diagnosis.telling_line(files.read_tail(server.log))
+    says = f"service {service['name']} did not answer {service['ready']} within {service['timeout']:.0f} s"
+    raise Interrupted("failed", f"{says}; its last line: {told}" if told else f"{says}, and printed nothing")
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _is_free(host: str, port: int) -> bool:
+    """Whether nobody listens there; what only lingers from an earlier server is no hindrance to servers."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            # An address of another node cannot be looked at from here.
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 def _answers(host: str, port: int, path: str) -> bool:

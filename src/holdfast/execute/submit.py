@@ -262,7 +262,7 @@ def make_task(standing: Standing, reader: Reader, placement: Placement) -> Task:
         name=record.name,
         home=record.home,
         exclusive=implementation.exclusive,
-        needs=tuple(_needs(record, reader)),
+        needs=(*_needs(record, reader), *record.placement.get("after", ())),
         services=tuple(service.as_dict() for service in implementation.services(params, inputs)),
         command=tuple(command) if command else None,
         env=around.variables,
@@ -276,6 +276,7 @@ def make_task(standing: Standing, reader: Reader, placement: Placement) -> Task:
         progress=around.progress,
         stop_signal=around.stop_signal,
         replaces=generations.current(home) if _is_replaced(standing, reader.store) else "",
+        retries=int(record.placement.get("retries", 0)),
     )
 
 

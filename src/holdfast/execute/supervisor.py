@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from holdfast.core import artifact, attempt, files, generations, process
 from holdfast.core.attempt import Claim
@@ -53,6 +53,8 @@ class Supervisor:
         self.memory_kills = process.memory_kills()
         self.services = Services()
         self.child: subprocess.Popen[bytes] | None = None
+        self.claim: Claim | None = None
+        self.goes_on = False
 
     def run(self) -> int:
         """Do the stage unless it is complete or somebody has it; the exit code says which."""
@@ -79,9 +81,10 @@ class Supervisor:
         except Held as error:
             say(f"{self.task.name}: {error}")
             return HELD
+        self.claim = claim
         self.trackers = Sidecars(self.job, self.task, claim.directory, say)
         ending = self._attempt(claim, devices)
-        details, ending = self._continuation(claim, ending) if self.allocation else ({}, ending)
+        details, ending = self._what_follows(claim, ending)
         say(f"{self.task.name}: attempt {claim.n}: {ending.outcome} {ending.reason}".rstrip())
         try:
             attempt.end(claim, ending.outcome, ending.reason, code=ending.code, **details)
@@ -95,6 +98,28 @@ class Supervisor:
             say(f"{self.task.name}: could not be requeued: {refused}")
             files.create(claim.refusal, files.encode({"reason": refused}))
         return {"complete": DONE, "stopped": STOPPED, "cancelled": STOPPED}.get(ending.outcome, FAILED)
+
+    def _what_follows(self, claim: Claim, ending: Ending) -> tuple[dict[str, Any], Ending]:
+        """For the exit record how far it came and whether it goes on, and the ending, with the reason if not."""
+        if ending.outcome != "failed" or not self.task.retries or self.asked:
+            return self._continuation(claim, ending) if self.allocation else ({}, ending)
+        reached = continuation.reached(claim, self.home)
+        refusal = continuation.no_other_try(self.job, self.task, claim, reached, ending, self.child is not None)
+        if refusal:
+            return {"reached": reached}, replace(ending, reason=f"{ending.reason}; not tried again: {refusal}")
+        self.goes_on = True
+        return {"reached": reached, "goes_on": True}, ending
+
+    def wait_for_next_try(self) -> bool:
+        """Pause before the next attempt; False if an end was asked for meanwhile, which is then on record."""
+        assert self.claim is not None
+        until = time.monotonic() + continuation.pause(self.claim, self.job)
+        while time.monotonic() < until and not self.asked:
+            self._look_for_stop()
+            time.sleep(TICK)
+        if self.asked:
+            files.create(self.claim.refusal, files.encode({"reason": self.asked}))
+        return not self.asked
 
     def _continuation(self, claim: Claim, ending: Ending) -> tuple[dict[str, Any], Ending]:
         """For the exit record how far it came and whether it goes on, and the ending, with the reason if not."""
@@ -244,7 +269,7 @@ class Supervisor:
         """How a process ended, and what it cannot have said itself: that memory or disk ran out."""
         words = diagnosis.exit_words(code)
         if code == -signal.SIGKILL:
-            words += _memory_words(self.memory_kills, process.memory_kills())
+            words += diagnosis.memory_words(self.memory_kills, process.memory_kills())
         disk = os.statvfs(self.root)
         if disk.f_bavail * disk.f_frsize < DISK_LEFT:
             words += f"; no space is left on the disk of {self.root}"
@@ -334,13 +359,6 @@ class Supervisor:
             signal.signal(number, ask)
 
 
-def _memory_words(before: int | None, now: int | None) -> str:
-    """What the kernel's count of processes that it ended for lack of memory says of a SIGKILL."""
-    if before is None or now is None:
-        return " (out of memory?)"
-    return "; the kernel ended processes for lack of memory meanwhile" if now > before else ""
-
-
 def _result(claim: Claim) -> dict[str, Any] | None:
     """What `holdfast.stages` said of this attempt."""
     return files.read_or_none(claim.directory / "result.json", "result")
@@ -358,12 +376,20 @@ def main(directory: str, key: str, token: str = "") -> int:
     """
     job = Job.read(Path(directory))
     if not token:
-        # As the runner does: from its first moment on the process carries the token of its attempt.
-        token = files.new_token()
-        environment = {**os.environ, process.ATTEMPT_VARIABLE: token}
-        os.execve(sys.executable, [sys.executable, sys.argv[0], directory, key, token], environment)
+        _begin_anew(directory, key)
     task = next(task for task in job.tasks if task.key == key)
-    return Supervisor(Path(directory), job, task, token).run()
+    supervisor = Supervisor(Path(directory), job, task, token)
+    code = supervisor.run()
+    if supervisor.goes_on and supervisor.wait_for_next_try():
+        _begin_anew(directory, key)
+    return code
+
+
+def _begin_anew(directory: str, key: str) -> NoReturn:
+    """As the runner does it: from its first moment on the process carries the token of its attempt."""
+    token = files.new_token()
+    environment = {**os.environ, process.ATTEMPT_VARIABLE: token}
+    os.execve(sys.executable, [sys.executable, sys.argv[0], directory, key, token], environment)
 
 
 if __name__ == "__main__":

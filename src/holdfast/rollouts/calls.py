@@ -41,9 +41,12 @@ class Answered(NamedTuple):
 
 
 class Calls:
-    """All calls to one engine."""
+    """All calls to one engine. `hear` is told how each request ended: its failure, or None where it was answered."""
 
-    def __init__(self, limits: Limits, breaker: Breaker) -> None:
+    def __init__(
+        self, limits: Limits, breaker: Breaker, hear: Callable[[Failure | None], object] = lambda failure: None
+    ) -> None:
+        self._hear = hear
         self._limits = limits
         self._breaker = breaker
         self._flying = 0
@@ -94,6 +97,7 @@ class Calls:
             async with asyncio.timeout(self._limits.deadline):
                 completion = await call()
         except TimeoutError:
+            self._hear(Failure.TIMEOUT)
             self._breaker.failed(Failure.TIMEOUT)
             raise EngineError(Failure.TIMEOUT, f"no answer within {self._limits.deadline:g} s") from None
         except EngineError as error:
@@ -103,9 +107,11 @@ class Calls:
             self._flying -= 1
         self._heard = asyncio.get_running_loop().time()
         self._breaker.succeeded()
+        self._hear(None)
         return completion
 
     def _note(self, error: EngineError) -> None:
+        self._hear(error.kind)
         self._heard = asyncio.get_running_loop().time()
         if error.kind in DOWN:
             self._breaker.failed(error.kind)

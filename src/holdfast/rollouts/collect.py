@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from holdfast.engines.completions import EngineError, Failure
+from holdfast.rollouts.admission import Admission
 from holdfast.rollouts.calls import Limits
 from holdfast.rollouts.collection import Collection, Owed, Row, encode
 from holdfast.rollouts.counts import Counts
@@ -51,8 +52,10 @@ async def collect(
     should_stop: Callable[[], bool] = lambda: False,
     report: Callable[[Counts], object] = lambda counts: None,
     more: Mapping[str, Any] | None = None,
+    admission: Admission | None = None,
 ) -> EngineError | None:
     """Have `work` done on all of `owed`; `counts` follow, and count what is durable. `more` goes into every row.
+    `admission` says how many may be with the engine, at most as many as `limits` do.
 
     Ends early when told to stop: what is in flight has `grace` to end, and is owed otherwise. Returns the trouble that
     made it give up, if any.
@@ -61,7 +64,8 @@ async def collect(
         OSError: rows could not be written. What was acknowledged is there.
         Exception: whatever `work` raises that is neither `Failed` nor an `EngineError`.
     """
-    loop = _Loop(work, collection, counts, limits or Limits(), more or {})
+    chosen = limits or Limits()
+    loop = _Loop(work, collection, counts, chosen, more or {}, admission or Admission(chosen.in_flight))
     return await loop.run(owed, trouble, should_stop, report)
 
 
@@ -75,13 +79,19 @@ class _Note(NamedTuple):
 
 class _Loop:
     def __init__(
-        self, work: Work, collection: Collection, counts: Counts, limits: Limits, more: Mapping[str, Any]
+        self,
+        work: Work,
+        collection: Collection,
+        counts: Counts,
+        limits: Limits,
+        more: Mapping[str, Any],
+        admission: Admission,
     ) -> None:
         self._work = work
         self._counts = counts
         self._limits = limits
         self._more = more
-        self._gate = asyncio.Semaphore(limits.in_flight)
+        self._admission = admission
         self._room = asyncio.Semaphore(2 * limits.in_flight + AHEAD)
         self._tasks: set[asyncio.Task[None]] = set()
         self._with_engine: set[asyncio.Task[None]] = set()
@@ -117,7 +127,7 @@ class _Loop:
     async def _admit(self, owed: Iterable[Owed], group: asyncio.TaskGroup, should_stop: Callable[[], bool]) -> None:
         for item in owed:
             await self._room.acquire()
-            await self._gate.acquire()
+            await self._admission.enter()
             self._is_ending = self._is_ending or should_stop()
             if self._is_ending:
                 return
@@ -155,7 +165,7 @@ class _Loop:
             if task in self._with_engine:
                 self._with_engine.remove(task)
                 self._counts.in_flight = len(self._with_engine)
-                self._gate.release()
+                self._admission.leave()
 
         return leave
 

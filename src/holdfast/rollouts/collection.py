@@ -16,7 +16,7 @@ from holdfast.core.stage import canonical
 
 if TYPE_CHECKING:
     from holdfast.rollouts.row_index import Index
-    from holdfast.rollouts.writer import Acknowledge, Writer
+    from holdfast.rollouts.writer import Acknowledge, Durability, Writer
 
 SCHEMA = 1
 Row = dict[str, Any]
@@ -33,7 +33,9 @@ class Sample(NamedTuple):
 
 
 class Owed(NamedTuple):
-    """A sample without a reward. `has_response`: it needs only to be graded. `failures`: how often it failed before."""
+    """A sample without a reward. `has_response`: it needs only to be graded. `failures`: how often it failed before, an
+    engine that was gone not counted.
+    """
 
     sample: Sample
     has_response: bool = False
@@ -49,11 +51,13 @@ def row_key(*, model: str, sampling: Mapping[str, Any], template: str, **source:
 
 
 class Collection:
-    """The parts in one directory, and the part that this attempt writes."""
+    """The parts in one directory, and those that this attempt writes: one for each writer that it opens."""
 
-    def __init__(self, parts: Path, attempt: int, token: str) -> None:
+    def __init__(self, parts: Path, attempt: int, token: str, durability: Durability = "group") -> None:
         self.parts = parts
-        self._own = parts / f"{attempt:03d}-{token}.jsonl"
+        self._own = f"{attempt:03d}-{token}"
+        self._durability: Durability = durability
+        self._opened = 0
         self._writer: Writer | None = None
 
     def index(self, ids: Sequence[str], repeats: int) -> Index:
@@ -71,10 +75,12 @@ class Collection:
         return [each.sample for each in self.index(ids, repeats).owed()]
 
     def writer(self, acknowledge: Acknowledge | None = None) -> Writer:
-        """The writer of this attempt's part; close it."""
+        """The writer of a part that nobody else writes; close it."""
         from holdfast.rollouts.writer import Writer
 
-        return Writer(self._own, acknowledge)
+        self._opened += 1
+        more = f"-{self._opened}" if self._opened > 1 else ""
+        return Writer(self.parts / f"{self._own}{more}.jsonl", acknowledge, self._durability)
 
     def append(self, row: Row) -> None:
         """Record one row, durable when this returns. For many rows take a `writer`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from typing import Any
 
 WINDOW = 60.0
 """Seconds over which rates are taken."""
@@ -55,6 +56,16 @@ class Counts:
     def seconds_left(self) -> float | None:
         """None where nothing came lately."""
         return self.owed / self.rate if self.rate else None
+
+    def as_progress(self) -> dict[str, Any]:
+        """What `line` says, for whoever watches from outside."""
+        return {
+            "rate": self.rate,
+            "token_rate": self.token_rate,
+            "seconds_left": self.seconds_left,
+            "in_flight": self.in_flight,
+            "failed": dict(self.failed),
+        }
 
     def line(self) -> str:
         """One line for a person: done, owed, rates, time left, failures by type."""

@@ -14,7 +14,7 @@ from typing import Any
 from holdfast.core import artifact, files, generations, kind, plugins
 from holdfast.core.adopt import fingerprint
 from holdfast.core.artifact import Manifest
-from holdfast.core.errors import DamagedFile, HoldfastError, NotComplete, Stopped
+from holdfast.core.errors import DamagedFile, HoldfastError, NotComplete, Stopped, UserError
 from holdfast.core.kind import Kind
 from holdfast.core.output import Output, provenance
 from holdfast.core.plan import Reader
@@ -23,8 +23,10 @@ from holdfast.core.stage import Ref, short
 from holdfast.core.store import ADOPTED, Store
 from holdfast.execute import cache
 
+MISTAKE = 2
+"""What a person has to mend: another try would meet it again."""
 STOPPED = 3
-EXTRAS = {"train": "train", "convert": "convert", "evaluate": "evals"}
+EXTRAS = {"train": "train", "convert": "convert", "evaluate": "evals", "rollouts": "rollouts"}
 """What a kind of ours needs beside the base installation."""
 
 
@@ -172,14 +174,14 @@ def main(arguments: list[str]) -> int:
         return work.run() if verb == "run" else work.finish()
     except HoldfastError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return MISTAKE if isinstance(error, UserError) else 1
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(work.record.stage.kind) if work else None
         if extra is None or (error.name or "").startswith("holdfast"):
             raise
         where = f"pip install 'holdfast[{extra}]'"
         print(f"error: {error.name} is not installed where this runs: {where}", file=sys.stderr)
-        return 1
+        return MISTAKE
 
 
 if __name__ == "__main__":
