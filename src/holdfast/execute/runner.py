@@ -68,7 +68,8 @@ class Runner:
                 self.results[key] = code
                 if code != supervisor.DONE:
                     words = diagnosis.exit_words(code)
-                    self._give_back(key, "failed", f"failed before it began: {words}, see runner.log of its job")
+                    reason = f"failed before it began: {words}, see runner.log of its job"
+                    self._give_back(key, "failed", reason, code=code)
         return bool(ended)
 
     def _drop_stopped(self) -> None:
@@ -83,13 +84,13 @@ class Runner:
         self.results[task.key] = supervisor.STOPPED
         self._give_back(task.key, "dropped", f"not started: {why}")
 
-    def _give_back(self, key: str, outcome: str, reason: str) -> None:
+    def _give_back(self, key: str, outcome: str, reason: str, code: int | None = None) -> None:
         """End our place in the queue of a stage, unless it became an attempt: nobody need wait for this job to end."""
         try:
             place = attempt.newest(self.store.queued(key))
             last = attempt.newest(self.store.attempts(key))
             if place and place.job == self.job.token and not (last and last.job == self.job.token):
-                attempt.end(place, outcome, reason)
+                attempt.end(place, outcome, reason, code=code)
         except (OSError, DamagedFile, UnreadableFile) as error:
             say(f"{key[:12]}: could not give back its place: {error}")
 

@@ -17,6 +17,7 @@ from holdfast.core.plan import IN_FLIGHT, Plan, Reader, Standing, State
 from holdfast.core.record import Record
 from holdfast.core.store import Store
 from holdfast.execute.submit import Executor, Placement, Submission, submit
+from holdfast.execute.supervisor import HELD
 
 MOST_DEATHS = 3
 """Attempts that died since we began to wait, and jobs of ours that ended before they began: then a person must look."""
@@ -118,12 +119,11 @@ class Takeover:
         """Whether whoever was at it last came to no verdict, and no person asked for an end."""
         key = self.record.key
         place, last = attempt.newest(self.store.queued(key)), attempt.newest(self.store.attempts(key))
-        is_begun = last is not None and (place is None or place.job == last.job)
+        was_held = place is not None and (place.ending() or {}).get("code") == HELD
+        is_begun = last is not None and (place is None or was_held or place.job == last.job)
         claim = last if is_begun else place
-        if claim is None:
-            return True
-        ending = claim.ending()
-        if ending is None:
+        ending = claim.ending() if claim else None
+        if claim is None or ending is None:
             return True
         if stop_reason(self.store.job(claim.job), key) is not None:
             return False
