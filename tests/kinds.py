@@ -77,3 +77,21 @@ class Shared(Note):
 
     name = "shared"
     generations = True
+
+
+class FlakyParams(NoteParams):
+    """Breaks as long as this file is there."""
+
+    breaks: str = ""
+
+
+class Flaky(Shared):
+    """As `Shared`, and fails when it is told to."""
+
+    name = "flaky"
+    Params = FlakyParams
+
+    def run(self, params: FlakyParams, inputs: Mapping[str, Path], out: Output) -> None:  # type: ignore[override]
+        if Path(params.breaks).exists():
+            raise SystemExit("it is broken")
+        super().run(params, inputs, out)

@@ -84,6 +84,23 @@ def test_result_done_again_is_the_next_generation_and_deletion_takes_all(tmp_pat
     assert [name for name in os.listdir(root) if "note" in name] == []
 
 
+def test_what_needs_a_result_that_could_not_be_made_anew_does_not_take_the_old_one(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    flaky = {"kind": "tests.kinds:Flaky", "params": {"text": "x", "breaks": str(tmp_path / "broken")}}
+    copy = {
+        "kind": "command",
+        "params": {"command": ["sh", "-c", "cp {inputs.note}/note.txt {out}/copy"], "makes": ["copy"]},
+        "inputs": {"note": "note"},
+    }
+    hold(root, "run", str(write_plan(tmp_path / "one.yaml", {"note": flaky})), "--wait", code=0)
+    (tmp_path / "broken").touch()
+    plan = write_plan(tmp_path / "two.yaml", {"note": flaky, "copy": copy})
+    hold(root, "run", str(plan), "--wait", "--rerun", "note")
+    assert not (root / "copy" / "copy").exists()
+    assert status(root, "copy")["state"] == "owed"
+    assert (root / "note" / "note.txt").read_text() == "x", "who read it keeps it"
+
+
 def test_what_waits_for_a_result_that_is_made_anew_takes_the_new_one(tmp_path: Path) -> None:
     root = tmp_path / "root"
     note = {"kind": "tests.kinds:Shared", "params": {"text": "x", "seconds": 1.0}}

@@ -119,7 +119,7 @@ class Runner:
         )
 
     def _is_there(self, need: Mapping[str, str]) -> bool:
-        if need["key"] in self.made_anew and need["key"] not in self.results:
+        if need["key"] in self.made_anew and self.results.get(need["key"]) != supervisor.DONE:
             return False
         return artifact.holds(Path(self.job.root) / need["home"], need["key"], need["path"]) is not None
 
