@@ -28,24 +28,21 @@ class Models:
         self.adopted: dict[str, Record] = {}
         self._refs: dict[str, Ref] = {}
 
-    def ref(self, name: str, key: str) -> Ref:
-        """The model directory of this name; `key` is where a person wrote it.
+    def ref(self, name: str, key: str, way_out: str) -> Ref:
+        """The model directory of this name; `key` is where a person wrote it, `way_out` what to do with a checkpoint.
 
         Raises:
             UserError: there is none, or it is something that no engine reads.
         """
         if name not in self._refs:
-            self._refs[name] = self._adopt(name, key)
+            self._refs[name] = self._adopt(name, key, way_out)
         return self._refs[name]
 
-    def _adopt(self, name: str, key: str) -> Ref:
+    def _adopt(self, name: str, key: str, way_out: str) -> Ref:
         directory = source_model.resolve(name).directory
         is_model = recognise(directory)
         if is_model.format != "model directory":
-            raise UserError(
-                f"{key}={name} is {is_model.sentence}, which no engine reads",
-                f"have it converted: holdfast convert {name}",
-            )
+            raise UserError(f"{key}={name} is {is_model.sentence}, which no engine reads", way_out)
         own = conversion.owner(self.store, directory)
         if own:
             return own
@@ -61,8 +58,10 @@ def resources(
     nodes have, what is needed.
     """
     nodes = nodes or (on_cluster and defaults.nodes) or 1
-    if engine in WITHOUT_WEIGHTS:
+    if engine == "url":
         return 1, gpus or 0, ""
+    if engine in WITHOUT_WEIGHTS:
+        gpus = gpus or 0
     if on_cluster:
         usual = GPUS_OF_A_CLUSTER if defaults.gpus is None else defaults.gpus
         return nodes, usual if gpus is None else gpus, ""
@@ -70,8 +69,8 @@ def resources(
     return 1, min(1, len(slots.devices())) if gpus is None else gpus, note
 
 
-def spread(engine: str, tensor: int, pipeline: int, gpus: int, section: str) -> dict[str, Any]:
-    """Copies of the model on a node: as many as its GPUs hold. `section` is where a person wrote the sizes.
+def spread(engine: str, tensor: int, pipeline: int, gpus: int, keys: tuple[str, str]) -> dict[str, Any]:
+    """Copies of the model on a node: as many as its GPUs hold. `keys` are where a person wrote the sizes.
 
     Raises:
         UserError: one copy needs more GPUs than a node has.
@@ -81,7 +80,7 @@ def spread(engine: str, tensor: int, pipeline: int, gpus: int, section: str) -> 
     one = tensor * pipeline
     if one > gpus:
         raise UserError(
-            f"{section} {tensor} x pipeline {pipeline} is {one} GPUs, and each node has {gpus}",
+            f"{keys[0]} {tensor} x {keys[1]} {pipeline} is {one} GPUs, and each node has {gpus}",
             "ask for more with --gpus, or make it smaller",
         )
     return {"data_parallel": gpus // one}

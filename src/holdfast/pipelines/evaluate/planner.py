@@ -12,30 +12,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.checkpoints import source_model
-from holdfast.checkpoints.recognise import recognise
 from holdfast.core import kind
-from holdfast.core.adopt import adopt
 from holdfast.core.errors import UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
 from holdfast.core.stage import Ref
 from holdfast.core.store import Store
-from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
-from holdfast.pipelines import conversion, points
+from holdfast.pipelines import conversion, models, points
 from holdfast.pipelines.conversion import Conversion
 from holdfast.pipelines.evaluate import params as stage_params
 from holdfast.pipelines.evaluate import settings as configs
 from holdfast.pipelines.evaluate.request import DEFAULT_NAME, Request, wanted, wish
 from holdfast.pipelines.evaluate.settings import Settings
 from holdfast.pipelines.launch.intent import is_override, key_of
+from holdfast.pipelines.models import Models
 from holdfast.pipelines.points import Cell, Cells
 from holdfast.sweeps.space import Point
 from holdfast.sweeps.tokens import override_text
 
 FOLDER = "evals"
-GPUS_OF_A_CLUSTER = 8
 MODEL = "generation.model_name"
 
 
@@ -77,8 +73,7 @@ class _Planning:
         self.stamp = stamp
         self.wanted = wanted(request)
         self.notes: list[str] = []
-        self.adopted: dict[str, Record] = {}
-        self.models: dict[str, Ref] = {}
+        self.models = Models(store)
         self.on_cluster = self.placed.executor == "slurm"
         base = f"{self.placed.jobname or DEFAULT_NAME}{f'-{stamp}' if stamp else ''}"
         points.check_name(base)
@@ -88,7 +83,7 @@ class _Planning:
         asked = wish(self.request)
         self.conversion = conversion.plan(asked, self.store) if asked else None
         if self.conversion:
-            self.adopted.update((record.key, record) for record in self.conversion.adopted)
+            self.models.adopted.update((record.key, record) for record in self.conversion.adopted)
         sweep = self.wanted.sweep
         keys: list[str] = []
         if sweep:
@@ -99,7 +94,7 @@ class _Planning:
             self.name,
             cells,
             self.conversion,
-            tuple(self.adopted.values()),
+            tuple(self.models.adopted.values()),
             tuple(dict.fromkeys(self.notes)),
             bool(sweep),
         )
@@ -110,16 +105,18 @@ class _Planning:
     def _cell(self, point: Point, label: str) -> Cell:
         by_hand = self._by_hand()
         swept = [f"{key}={override_text(value)}" for key, value in point.items() if key_of(key) not in by_hand]
-        overrides = [*swept, *self.request.tokens]
-        found = configs.settle(self.wanted.config, overrides)
-        model, step = self._model(found, {key_of(token) for token in overrides})
+        found = configs.settle(self.wanted.config, [*swept, *self.request.tokens])
         engine = stage_params.engine_of(found, gpus=self.placed.gpus, on_cluster=self.on_cluster)
+        model, step = self._model(found, engine)
         nodes, gpus = self._resources(found, engine)
         params = stage_params.params(found, engine, step) | {"accept_missing": self.request.accept_missing}
+        params |= {} if model else {"model": found.config.generation.model_name}
         self._look_at(params)
         evaluate = kind.load("evaluate")
         how = evaluate.placed_params(params) | self._spread(found, engine, gpus)
-        stage = evaluate.stage({**params, **({"again": self.stamp} if self.stamp else {})}, {"model": model})
+        stage = evaluate.stage(
+            {**params, **({"again": self.stamp} if self.stamp else {})}, {"model": model} if model else {}
+        )
         wanted_name = f"{self.name}/{label}" if label else self.name
         home = points.settle_home(
             self.store, stage, f"{FOLDER}/{wanted_name}", self.notes, asked=bool(self.placed.jobname)
@@ -127,12 +124,12 @@ class _Planning:
         placement = {"params": how, "gpus": gpus, "nodes": nodes, "point": {key_of(key): point[key] for key in point}}
         return Cell(Record(stage, home.removeprefix(f"{FOLDER}/"), home, placement), point, label, nodes, gpus)
 
-    def _model(self, found: Settings, overridden: set[str]) -> tuple[Ref, int | None]:
-        """The model directory that is evaluated, and the optimizer step that it is of, where its path says so. A
-        checkpoint goes before the model of the config, which is what training began from.
+    def _model(self, found: Settings, engine: str) -> tuple[Ref | None, int | None]:
+        """The model directory that is evaluated, None for one that only its server has; and the optimizer step that it
+        is of, where its path says so.
         """
         if self.conversion:
-            if MODEL in overridden:
+            if MODEL in found.said:
                 raise UserError(
                     f"two models: {MODEL}={found.config.generation.model_name}, and a checkpoint that is converted",
                     "leave one of them out",
@@ -140,61 +137,26 @@ class _Planning:
             path = self.request.checkpoint or self.request.hf_path
             return self.conversion.model, _step_of(path.absolute()) if path else None
         name = found.config.generation.model_name
-        if name not in self.models:
-            self.models[name] = self._adopt(name)
-        return self.models[name], _step_of(Path(name).absolute()) if Path(name).is_dir() else None
-
-    def _adopt(self, name: str) -> Ref:
-        directory = source_model.resolve(name).directory
-        is_model = recognise(directory)
-        if is_model.format != "model directory":
-            raise UserError(
-                f"{MODEL}={name} is {is_model.sentence}, which no engine reads",
-                f"have it converted: --dcp-ckpt-path {name}",
-            )
-        own = conversion.owner(self.store, directory)
-        if own:
-            return own
-        record = adopt(self.store, directory)
-        self.adopted[record.key] = record
-        return Ref(record.key)
+        if engine in models.WITHOUT_WEIGHTS and not Path(name).is_dir():
+            return None, None
+        ref = self.models.ref(name, MODEL, f"have it converted: --dcp-ckpt-path {name}")
+        return ref, _step_of(Path(name).absolute()) if Path(name).is_dir() else None
 
     def _resources(self, found: Settings, engine: str) -> tuple[int, int]:
-        """Nodes, and GPUs of each: flag, config, what is saved of a cluster, what its nodes have, what is needed."""
         cluster = found.config.cluster
-        nodes = self.placed.nodes or (cluster.num_nodes if "cluster.num_nodes" in found.said else None)
-        nodes = nodes or (self.on_cluster and self.defaults.nodes) or 1
-        gpus = self.placed.gpus
-        if gpus is None and "cluster.gpus_per_node" in found.said:
-            gpus = cluster.gpus_per_node
-        if engine == "url":
-            return 1, gpus or 0
-        if engine == "fake":
-            gpus = gpus or 0
-        if self.on_cluster:
-            usual = GPUS_OF_A_CLUSTER if self.defaults.gpus is None else self.defaults.gpus
-            return nodes, usual if gpus is None else gpus
-        if nodes > 1:
-            self.notes.append(f"this machine is one node, {nodes} are asked for: running on 1")
-        return 1, min(1, len(slots.devices())) if gpus is None else gpus
+        said = {key: getattr(cluster, key) for key in ("num_nodes", "gpus_per_node") if f"cluster.{key}" in found.said}
+        gpus = said.get("gpus_per_node") if self.placed.gpus is None else self.placed.gpus
+        nodes = self.placed.nodes or said.get("num_nodes")
+        nodes, gpus, note = models.resources(engine, nodes, gpus, self.defaults, on_cluster=self.on_cluster)
+        self.notes += [note] if note else []
+        return nodes, gpus
 
     def _spread(self, found: Settings, engine: str, gpus: int) -> dict[str, Any]:
-        """Copies of the model on a node: as many as its GPUs hold.
-
-        Raises:
-            UserError: one copy needs more GPUs than a node has.
-        """
         vllm = found.config.generation.vllm_cfg
-        one = vllm.tensor_parallel_size * vllm.pipeline_parallel_size
-        if engine not in ("vllm", "sglang"):
-            return {}
-        if one > gpus:
-            raise UserError(
-                f"generation.vllm_cfg: tensor_parallel_size {vllm.tensor_parallel_size} x pipeline_parallel_size "
-                f"{vllm.pipeline_parallel_size} is {one} GPUs, and each node has {gpus}",
-                "ask for more with --gpus, or make it smaller",
-            )
-        return {"data_parallel": gpus // one}
+        sizes = (vllm.tensor_parallel_size, vllm.pipeline_parallel_size)
+        return models.spread(
+            engine, *sizes, gpus, ("generation.vllm_cfg: tensor_parallel_size", "pipeline_parallel_size")
+        )
 
     def _look_at(self, params: Mapping[str, Any]) -> None:
         for note in _remarks(params):

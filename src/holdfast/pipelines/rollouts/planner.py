@@ -101,7 +101,7 @@ class _Planning:
         name = str(found.config.model)
         if engine in models.WITHOUT_WEIGHTS and not Path(name).is_dir():
             return {}
-        return {"model": self.models.ref(name, "model")}
+        return {"model": self.models.ref(name, "model", f"have it converted: holdfast convert {name}")}
 
     def _resources(self, found: Settings, engine: str) -> tuple[int, int]:
         placed, cluster = self.request.placed, found.config.cluster
@@ -118,7 +118,8 @@ class _Planning:
 
     def _spread(self, found: Settings, engine: str, gpus: int) -> dict[str, Any]:
         said = found.config.engine
-        return models.spread(engine, said.tensor_parallel, said.pipeline_parallel, gpus, "engine: tensor_parallel")
+        keys = ("engine: tensor_parallel", "pipeline_parallel")
+        return models.spread(engine, said.tensor_parallel, said.pipeline_parallel, gpus, keys)
 
     def _home(self, found: Settings, stage: Stage, prompts: int) -> str:
         """Where the collection is, or will be.
