@@ -110,7 +110,7 @@ class _Planning:
         model, step = self._model(found, engine)
         nodes, gpus = self._resources(found, engine)
         params = stage_params.params(found, engine, step) | {"accept_missing": self.request.accept_missing}
-        params |= {} if model else {"model": found.config.generation.model_name}
+        params |= {} if model else _by_name(found, engine)
         self._look_at(params)
         evaluate = kind.load("evaluate")
         how = evaluate.placed_params(params) | self._spread(found, engine, gpus)
@@ -161,6 +161,18 @@ class _Planning:
     def _look_at(self, params: Mapping[str, Any]) -> None:
         for note in _remarks(params):
             self.notes.append(note)
+
+
+def _by_name(found: Settings, engine: str) -> dict[str, Any]:
+    """A model of which we have no files: what it is called, and that its server is to have it under that name.
+
+    Raises:
+        UserError: nobody named it.
+    """
+    name = found.config.generation.model_name
+    if engine == "url" and MODEL not in found.said:
+        raise UserError("a server is to be asked, and nobody said for which model", f"name it: {MODEL}=NAME")
+    return {"model": name, **({"served_name": name} if engine == "url" else {})}
 
 
 def _remarks(params: Mapping[str, Any]) -> Iterator[str]:
