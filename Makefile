@@ -16,7 +16,7 @@ CODE := src tests scripts $(wildcard bench examples)
 STEADY := tests/test_layers.py tests/test_docs.py tests/test_repository.py $(shell grep -rl --include="test_*.py" golden_keys tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert docs wheel hooks lock system-packages clean
+.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert bench-view docs wheel hooks lock system-packages clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench-evaluate: $(INSTALLED)  ## Measure our client and loop beside httpx and th
 
 bench-convert: $(INSTALLED)  ## Measure a conversion of 2 GB beside torch and cp (ARGS='--gigabytes 2 8' for more)
 	$(PYTHON_BIN) bench/convert.py $(ARGS)
+
+bench-view: $(INSTALLED)  ## Measure the page on 1,000,000 rollouts of 2 KB (ARGS='--rows 100000' for fewer)
+	$(PYTHON_BIN) bench/view.py $(ARGS)
 
 $(BENCH_INSTALLED): requirements/bench.txt scripts/install.sh
 	sh scripts/install.sh $(BENCH_VENV) requirements/bench.txt

@@ -9,8 +9,9 @@ set -eu
 
 packages_for() {
     case $1 in
-    # ps, to look at processes from outside; setpriv, to run as a user without root's rights; a real SLURM and its keys
-    tests) echo procps util-linux slurm-wlm munge ;;
+    # ps, to look at processes from outside; setpriv, to run as a user without root's rights; a real SLURM and its keys;
+    # a browser, and letters for it
+    tests) echo procps util-linux slurm-wlm munge chromium fonts-dejavu-core ;;
     *)
         echo "system packages: unknown purpose '$1' (known: tests)" >&2
         return 2
