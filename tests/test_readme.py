@@ -2,10 +2,11 @@
 
 import json
 import re
+import signal
 from pathlib import Path
 
 import pytest
-from tests.runs import REPOSITORY, hold
+from tests.runs import REPOSITORY, hold, start
 from tests.tiny import write_step_170
 
 README = (REPOSITORY / "README.md").read_text()
@@ -36,6 +37,14 @@ def evaluate_two(root: Path) -> None:
     hold(root, *asked, "generation.temperature=1.0", "--jobname", "B", code=0)
 
 
+def look(root: Path, arguments: list[str]) -> None:
+    """Open the page, and leave it again."""
+    viewer = start(root, *arguments, "--no-browser")
+    assert viewer.stdout is not None and viewer.stdout.readline().startswith("http://127.0.0.1:")
+    viewer.send_signal(signal.SIGINT)
+    viewer.communicate(timeout=30)
+
+
 @pytest.mark.train
 def test_every_command_of_the_table_does_what_it_says(tmp_path: Path) -> None:
     root = tmp_path / "runs"
@@ -44,17 +53,22 @@ def test_every_command_of_the_table_does_what_it_says(tmp_path: Path) -> None:
     )
     commands = re.findall(r"\| `holdfast (.*?)`", README)
     (tmp_path / "examples").symlink_to(REPOSITORY / "examples")
-    assert len(commands) == 16 and commands[0] == "quickstart"
+    assert len(commands) == 19 and commands[0] == "quickstart"
     evaluate_two(root)
     for command in commands[1:]:
         arguments = [*command.split(), *(["--yes"] if command.startswith("rm") else [])]
         if command.startswith("evaluate"):
             arguments += ["--engine", "fake", "--wait"]
+        if command.startswith("rollout run"):
+            arguments += ["--engine", "fake", "model=fake", "repeats=2", "--wait"]
         if command == "run plan.yaml":
             arguments.append("--wait")
         if command.startswith("launch"):
             arguments.append("--dry")
-        hold(root, *arguments, code=None if command == "status" else 0)
+        if command.startswith("rollout view"):
+            look(root, arguments)
+        else:
+            hold(root, *arguments, code=None if command == "status" else 0)
     assert "deleted on purpose" in hold(root, "status", code=0).stdout
 
 
