@@ -58,9 +58,10 @@ def collect_episodes(
     should_stop: Callable[[Counts], bool] = lambda counts: False,
     seed: Callable[[Sample], int | None] = lambda sample: derive_seed("test", sample),
     server: str | None = None,
+    keep: bool = True,
     **bounds: Any,
 ) -> Result:
-    """One attempt at `repeats` rollouts of each prompt, with rows in `directory/parts`."""
+    """One attempt at `repeats` rollouts of each prompt, with rows in `directory/parts`, read if they are `keep`t."""
     parts = directory / "parts"
     parts.mkdir(exist_ok=True, parents=True)
     episodes = load_episodes(environment, settings) if isinstance(environment, str) else environment
@@ -94,7 +95,7 @@ def collect_episodes(
 
     with contextlib.closing(index):
         trouble = asyncio.run(main())
-    return Result(counts, trouble, *read(directory, asked, repeats))
+    return Result(counts, trouble, *(read(directory, asked, repeats) if keep else ({}, [])))
 
 
 def read(directory: Path, prompts: Prompts, repeats: int) -> tuple[dict[Sample, Row], list[Row]]:

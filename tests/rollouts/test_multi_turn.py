@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+import tracemalloc
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_what_is_begun_follows_what_is_in_flight(tmp_path: Path, engine: Server)
     assert len(result.rows) == 300 and {row["reward"] for row in result.rows.values()} == {11.0}
     assert Adding.lives["started"] == 300
     assert Adding.lives["most open"] <= 2 * QUICK.in_flight + AHEAD, "with the engine, and being closed"
+
+
+def test_memory_follows_what_is_in_flight_and_not_what_is_wanted(tmp_path: Path, engine: Server) -> None:
+    def peak(name: str, repeats: int) -> int:
+        tracemalloc.start()
+        counts = collect_episodes(
+            tmp_path / name, engine.url, "tetris", puzzles(20), repeats=repeats, keep=False
+        ).counts
+        assert counts.done == 20 * repeats
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak("warm", 1)
+    few, many = peak("few", 4), peak("many", 24)
+    assert many - few < 2**20, f"{few} bytes for 80 rollouts of 15 KB, {many} for 480"
 
 
 @pytest.mark.parametrize(

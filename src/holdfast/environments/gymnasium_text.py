@@ -26,7 +26,7 @@ INSTALL = "pip install 'holdfast[environments]'"
 
 
 class GymnasiumSettings(Settings):
-    """Which environment. Without a prompt set there are `count` prompts, each with a seed of its own."""
+    """Which environment."""
 
     id: str
     """As `gymnasium.make` has it, `FrozenLake-v1` or `module:Name-v0`."""
@@ -36,7 +36,8 @@ class GymnasiumSettings(Settings):
     """Names of the discrete actions, in their order."""
     instructions: str = ""
     """What the model is told beside how to act."""
-    count: int = Field(100, ge=1)
+    count: int | None = Field(100, ge=1)
+    """Prompts, each with a seed of its own; null, where a prompt set has rows with `seed` and `options`."""
     library: str | None = None
     """Gymnasium's version, when the work was planned."""
 
@@ -52,7 +53,9 @@ class GymnasiumText(Episodes):
     def resolved(self) -> dict[str, Any]:
         return {**super().resolved(), "library": self.settings.library or _version()}
 
-    def prompts(self) -> Prompts:
+    def prompts(self) -> Prompts | None:
+        if self.settings.count is None:
+            return None
         rows = [{"id": f"{self.settings.id}-{number}", "seed": number} for number in range(self.settings.count)]
         return OwnPrompts({str(row["id"]): row for row in rows})
 

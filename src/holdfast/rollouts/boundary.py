@@ -40,7 +40,7 @@ async def call(episode: Episode, what: str, seconds: float, *arguments: Any) -> 
         raise EpisodeError("env_timeout", f"`{what}` took more than {seconds:g} s") from None
     except (HoldfastError, EngineError):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # code of others may raise anything: it costs one rollout
         raise EpisodeError("env_error", f"`{what}`: {describe(error)}") from error
 
 
@@ -67,7 +67,9 @@ async def _in_thread(method: Callable[..., Any], arguments: tuple[Any, ...]) -> 
         if error is None:
             done.set_result(value)
         else:
-            done.set_exception(error)
+            # These two a future cannot hold, or would end the loop with.
+            odd = isinstance(error, StopIteration | SystemExit)
+            done.set_exception(RuntimeError(describe(error)) if odd else error)
 
     def run() -> None:
         try:
