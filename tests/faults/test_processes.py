@@ -278,7 +278,7 @@ def test_owner_that_was_declared_dead_notices_and_ends_its_program(tmp_path: Pat
 @pytest.mark.parametrize(
     ("manner", "reason"),
     [
-        ("silent", "service oracle did not answer /health within 1 s"),
+        ("silent", "service oracle did not answer /health within 1 s, and printed nothing"),
         ("leaves", "service oracle did not start: error: no model to serve (exit code 1)"),
     ],
 )

@@ -25,6 +25,7 @@ def make(found: Derived, store: Store, *, rerun: bool, as_json: bool) -> int:
     again = {found.record.key} if rerun else set()
     table.show_submission(submit(found.plan, store, LocalExecutor(), Placement(), again), store)
     rollout_live.watch(lambda: standings(found.plan, store))
+    rollout_live.wait_for_views(store, found.record)
     (now,) = standings(found.plan, store)
     content = scores.read(store, found.record)
     if as_json:

@@ -10,13 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from holdfast.core import attempt
 from holdfast.core.plan import IN_FLIGHT
 
 if TYPE_CHECKING:
     from holdfast.core.plan import Standing
+    from holdfast.core.record import Record
+    from holdfast.core.store import Store
 
 INTERVAL = 0.5
 SAY_EVERY = 10.0
+LONGEST_VIEW = 300.0
+"""Seconds that the analysis is waited for."""
 CLEAR = "\r\x1b[2K"
 
 
@@ -38,6 +43,16 @@ def watch(look: Callable[[], Sequence[Standing]], interval: float = INTERVAL) ->
                 print(file=sys.stderr)
             return
         time.sleep(interval)
+
+
+def wait_for_views(store: Store, record: Record, seconds: float = LONGEST_VIEW) -> None:
+    """Wait until the attempt that published has ended: what is shown of a collection is made after that is there."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        last = attempt.newest(store.attempts(record.key))
+        if last is None or last.ending() is not None:
+            return
+        time.sleep(0.1)
 
 
 def state_words(found: Sequence[Standing]) -> str:

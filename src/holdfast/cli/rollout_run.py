@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     table.show_submission(submission.submit_all(prepared, store), store)
     if options.wait:
         rollout_live.watch(lambda: standings(found.plan, store))
+        rollout_live.wait_for_views(store, found.record)
     now = standings(found.plan, store)
     rollout_report.show(found, now, store, as_json=options.json)
     return table.exit_code(now) if options.wait else 0
