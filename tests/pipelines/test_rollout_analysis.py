@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from tests.evaluation.analysis.rollout_files import Row, document, failure, gym, ours, write
+from tests.runs import hold
 
 from holdfast.cli import rollout_analyze
 from holdfast.core.errors import UserError
@@ -102,7 +103,8 @@ def test_an_unfinished_collection_is_analysed_as_far_as_it_is(
 
 def test_a_home_says_how_much_was_wanted_and_what_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "rollouts.jsonl", some(prompts=9))
-    write(tmp_path / "failures.jsonl", [failure("p9", 0), failure("p9", 0), failure("p9", 0)])
+    line = {"id": "p9", "repeat": 0, "attempt": 1, "type": "timeout", "message": "no answer", "finished": 7.0}
+    write(tmp_path / "failures.jsonl", [{**line, "number": number} for number in (1, 2, 3)])
     identity = {"model_digest": "abc", "repeats": 4, "sampling": {"temperature": 0.6}}
     (tmp_path / "metrics.json").write_text(
         json.dumps({"schema": 1, "coverage": {"expected": 40}, "identity": identity})
@@ -111,6 +113,7 @@ def test_a_home_says_how_much_was_wanted_and_what_of(tmp_path: Path, capsys: pyt
     coverage = content["coverage"]
     assert (coverage["expected"], coverage["done"], coverage["failed"], coverage["given_up"]) == (40, 36, 1, 1)
     assert coverage["known_by"] == "metrics.json"
+    assert content["failures"]["by_reason"] == [{"reason": "timeout", "attempts": 3, "unresolved": 1}]
     assert content["identity"] == {"model_digest": "abc", "repeats": 4, "sampling.temperature": 0.6}
 
 
@@ -149,6 +152,20 @@ def test_an_empty_file_is_no_rollouts_and_no_mistake(tmp_path: Path, capsys: pyt
     assert analyze(write(tmp_path / "rollouts.jsonl", [])) == 0
     assert "0 of 0 rollouts: none has a reward yet" in capsys.readouterr().out
     assert (tmp_path / "reward_analysis.html").is_file()
+
+
+def test_rollouts_are_found_by_their_name(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    rows = json.dumps(json.dumps(ours("p", 0, 1.0)))
+    script = f"import pathlib, sys; pathlib.Path(sys.argv[1], 'rollouts.jsonl').write_text({rows} + chr(10))"
+    params = {"command": ["{python}", "-c", script, "{out}"], "makes": ["rollouts.jsonl"]}
+    (tmp_path / "plan.yaml").write_text(json.dumps({"stages": {"mine": {"kind": "command", "params": params}}}))
+    hold(root, "run", "plan.yaml", "--wait", code=0)
+    rows_found = rollout_analysis.find("mine", root)
+    assert [each.name for each in rows_found.paths] == ["rollouts.jsonl"]
+    assert rollout_analysis.analyse(rows_found).content["coverage"]["done"] == 1
+    with pytest.raises(UserError, match="no stage is called `nobody`"):
+        rollout_analysis.find("nobody", root)
 
 
 def mistakes(tmp_path: Path) -> list[tuple[Sequence[object], str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 
@@ -10,9 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "path",
         nargs="+",
-        metavar="PATH|NAME",
-        help="a file of rollouts (ours, NeMo Gym's or the document's), a directory that has one, or a stage; two are "
-        "compared",
+        metavar="NAME",
+        help="name, home, key, directory or file of rollouts (ours, NeMo Gym's, the document's); two are compared",
     )
     parser.add_argument("--by", metavar="FIELD,...", default="", help="also by these fields: dim_board,box_type")
     parser.add_argument("--prompts", type=_positive, metavar="N", help="how many prompts were wanted")
@@ -32,11 +32,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     import sys
-    from pathlib import Path
 
     from holdfast.pipelines import rollout_analysis
 
-    rows = rollout_analysis.find(_place(options.path[0], options))
+    rows = rollout_analysis.find(options.path[0], _root(options))
     analysis = rollout_analysis.analyse(rows, **_given(options))
     for note in rollout_analysis.notes(analysis.content):
         print(f"note: {note}", file=sys.stderr)
@@ -50,19 +49,6 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _place(text: str, options: argparse.Namespace) -> str:
-    """The path that a person means: what lies there, otherwise a stage of that name."""
-    from pathlib import Path
-
-    if Path(text).expanduser().exists():
-        return text
-    from holdfast.execute.scheduler import open_store
-    from holdfast.pipelines.rollouts import owed
-
-    store = open_store(options.root)
-    return str(owed.rows_of(store.find(text), store))
-
-
 def _compare(options: argparse.Namespace) -> int:
     import json
     import sys
@@ -70,7 +56,7 @@ def _compare(options: argparse.Namespace) -> int:
     from holdfast.core.errors import UserError
     from holdfast.pipelines import rollout_analysis
 
-    chosen = [rollout_analysis.find(_place(path, options)) for path in options.path]
+    chosen = [rollout_analysis.find(path, _root(options)) for path in options.path]
     analyses = [rollout_analysis.analyse(each, **_given(options)) for each in chosen]
 
     from holdfast.evaluation.analysis import paired
@@ -85,6 +71,11 @@ def _compare(options: argparse.Namespace) -> int:
         print(f"note: {note}", file=sys.stderr)
     print(json.dumps(found, indent=1) if options.json else "\n".join(paired.lines(found)))
     return 0
+
+
+def _root(options: argparse.Namespace) -> Path | None:
+    root = getattr(options, "root", None)
+    return None if root is None else Path(root)
 
 
 def _given(options: argparse.Namespace) -> Any:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from holdfast.evaluation.analysis.coverage import Expected
     from holdfast.evaluation.analysis.summary import Analysis
 
+FOLDER = "rollouts"
+"""Where homes of rollouts are, below a root."""
 ROWS = ("rollouts.jsonl", "rows.jsonl")
 FAILURES, METRICS, PARTS = "failures.jsonl", "metrics.json", "parts"
 GYM_FAILURES, GYM_INPUTS = "_failures.jsonl", "_materialized_inputs.jsonl"
@@ -43,8 +45,9 @@ class Rows:
     identity: Mapping[str, Any] = field(default_factory=dict)
 
 
-def find(text: str) -> Rows:
-    """What a person means by a path: a file of rows, a published home, a collection or its `parts`.
+def find(text: str, root: Path | None = None) -> Rows:
+    """What a person means: a file of rows, a published directory, a collection or its `parts`; or, by name, home or
+    key, rollouts of this root, complete or not.
 
     Raises:
         UserError: there is nothing of the kind.
@@ -52,18 +55,56 @@ def find(text: str) -> Rows:
     path = Path(text).expanduser()
     if path.is_file():
         return _file(text, path)
-    if not path.is_dir():
-        raise UserError(
-            f"{text} is neither a file nor a directory", "name a rollouts.jsonl, or a directory that has one"
-        )
+    if path.is_dir():
+        return _directory(text, path)
+    if root is None or not (root / ".holdfast").is_dir():
+        raise UserError(f"{text} is neither a file nor a directory", "name a rollouts.jsonl, or where one is")
+    return _named(text, root)
+
+
+def _named(text: str, root: Path) -> Rows:
+    from holdfast.core import artifact
+    from holdfast.core.store import Store
+
+    store = Store(root)
+    below = store.owner(f"{FOLDER}/{text}")
+    record = store.read(below) if below else store.find(text)
+    home = store.home(record)
+    if artifact.holds(home, record.key):
+        return _directory(text, home)
+    from holdfast.pipelines.rollouts import owed
+
+    found = owed.look(record, store)
+    parts = owed.rows_of(record, store)
+    if not parts.is_dir():
+        raise UserError(f"`{record.name}` has no rollouts yet", f"holdfast why {record.name}")
+    wanted = {"prompts": found.wanted // found.repeats, "repeats": found.repeats}
+    return of_parts(text, parts, said_by=f"the collection `{record.name}`", **wanted)
+
+
+def _directory(text: str, path: Path) -> Rows:
     for name in ROWS:
         if (path / name).is_file():
             return _home(text, path, name)
     parts = path if path.name == PARTS else path / PARTS
-    found = sorted(parts.glob("*.jsonl")) if parts.is_dir() else []
-    if not found:
+    if not parts.is_dir() or not any(parts.glob("*.jsonl")):
         raise UserError(f"{text} has no {ROWS[0]}, no {ROWS[1]} and no {PARTS}/*.jsonl", "name the file itself")
-    return Rows(text, found, parts.parent)
+    return of_parts(text, parts)
+
+
+def of_parts(
+    name: str,
+    parts: Path,
+    *,
+    prompts: int | None = None,
+    repeats: int | None = None,
+    said_by: str = "",
+    identity: Mapping[str, Any] | None = None,
+) -> Rows:
+    """An unfinished collection, of which the caller may know how much is wanted; the report goes beside `parts`."""
+    found = sorted(parts.glob("*.jsonl"))
+    known = dict(_flat(identity or {}))
+    return Rows(name, found, parts.parent, REPORT, prompts, repeats, said_by, known)
 
 
 def _file(text: str, path: Path) -> Rows:

@@ -18,11 +18,14 @@ from tests.evaluation.analysis.rollout_files import Row, analysis_of, failure, o
 from holdfast.core import files
 from holdfast.evaluation.analysis.coverage import Expected
 from holdfast.evaluation.analysis.distribution import BARS, edges_between
+from holdfast.evaluation.analysis.groups import group
 from holdfast.evaluation.analysis.prompts import natural
 from holdfast.evaluation.analysis.reading import read
+from holdfast.evaluation.analysis.repeats import best_of_each
 from holdfast.evaluation.analysis.summary import summarise
 from holdfast.evaluation.intervals import mean_interval, variance_parts
 from holdfast.evaluation.statistics import accuracy, t_distribution, t_quantile
+from holdfast.evaluation.subsets import best_at
 
 
 def drawn(seed: int, prompts: int = 12, most: int = 6, binary: bool = False) -> list[Row]:
@@ -85,6 +88,16 @@ def test_metrics_are_the_means_over_all_subsets(tmp_path: Path, seed: int) -> No
         assert (each["value"], each["n_prompts"]) == (pytest.approx(fmean(values)), len(values)), each["name"]
         assert each["low"] is None or each["low"] <= each["value"] <= each["high"]
     assert seen == set(KINDS) - ({"best@"} if seed % 2 else set())
+
+
+@pytest.mark.parametrize("step", [1, 5, 17])
+def test_best_is_the_same_however_many_prompts_are_taken_at_a_time(tmp_path: Path, step: int) -> None:
+    rows = drawn(2, prompts=30)
+    rollouts = group(read([write(tmp_path / "a.jsonl", rows)]))
+    for k, found in best_of_each(rollouts, [1, 2, 5], step).items():
+        by_prompt = {prompt: [row["reward"] for row in each] for prompt, each in grouped(rows).items()}
+        wanted = [best_at(k, by_prompt[prompt]) for prompt in rollouts.ids if len(by_prompt[prompt]) >= k]
+        assert found.tolist() == pytest.approx(wanted)
 
 
 def test_means_have_the_intervals_of_prompts(tmp_path: Path) -> None:

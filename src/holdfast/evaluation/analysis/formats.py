@@ -100,10 +100,13 @@ class Row(msgspec.Struct):
 
 
 class HoldfastRow(Row, kw_only=True):
+    """`type` is that of a line of failures.jsonl, `{id, repeat, number, attempt, type, message}`."""
+
     id: str
     repeat: int
     schema: int = SCHEMA
     tool_calls: int | None = None
+    type: str | None = None
 
 
 class ForeignRow(Row):
@@ -231,6 +234,8 @@ def failure(row: Any) -> str | None:
     """Why there is no reward; None of a row that has one."""
     if row.error is not None:
         return str(row.error.type)
+    if isinstance(row, HoldfastRow):
+        return row.type if row.reward is None else None
     return row.failure if isinstance(row, NemoRow) else None
 
 

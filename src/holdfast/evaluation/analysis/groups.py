@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from holdfast.evaluation.analysis.formats import CUT, CUT_WORDS
@@ -48,12 +49,25 @@ class Rollouts:
     def __len__(self) -> int:
         return len(self.reward)
 
-    @property
+    @cached_property
     def counts(self) -> Array:
         """Rollouts of each prompt."""
+        return self.sums(None)
+
+    def sums(self, values: Array | None, chosen: Array | None = None) -> Array:
+        """For each prompt the sum of values by rollout, or how many there are; of the chosen ones alone."""
         import numpy
 
-        return numpy.bincount(self.prompt, minlength=len(self.ids))
+        size = len(self.ids)
+        found = numpy.zeros(size, dtype=numpy.int64 if values is None else float)
+        for start in range(0, len(self), STEP):  # bincount makes wide copies of what it is given
+            rows = slice(start, start + STEP)
+            prompt, weights = self.prompt[rows], None if values is None else values[rows]
+            if chosen is not None:
+                prompt = prompt[chosen[rows]]
+                weights = None if weights is None else weights[chosen[rows]]
+            found += numpy.bincount(prompt, weights=weights, minlength=size)
+        return found
 
     @property
     def cut(self) -> Array:
@@ -64,10 +78,8 @@ class Rollouts:
         """(prompts that have any, the mean of each) of values by rollout, of the chosen ones alone."""
         import numpy
 
-        prompt = self.prompt if chosen is None else self.prompt[chosen]
-        values = values if chosen is None else values[chosen]
-        counts = numpy.bincount(prompt, minlength=len(self.ids))
-        sums = numpy.bincount(prompt, weights=values, minlength=len(self.ids))
+        counts = self.counts if chosen is None else self.sums(None, chosen)
+        sums = self.sums(values, chosen)
         present = numpy.flatnonzero(counts)
         return present, sums[present] / counts[present]
 
@@ -86,7 +98,7 @@ def group(table: Table, repeats: int | None = None) -> Rollouts:
     success = _flag(kinds, standing, lambda kind: bool(kind[0])) | (~known & (reward >= 1.0))
     retried = _flag(kinds, standing, lambda kind: kind[2] is not None and kind[2] > 1)
     finishes, finish = _finishes(table, take)
-    return Rollouts(
+    found = Rollouts(
         ids=list(table.ids),
         prompt=prompt,
         repeat=repeat,
@@ -108,6 +120,8 @@ def group(table: Table, repeats: int | None = None) -> Rollouts:
         duplicates=duplicates,
         beyond=beyond,
     )
+    table.release()
+    return found
 
 
 def _order(table: Table, repeats: int | None) -> tuple[Array | None, int, int]:
@@ -164,7 +178,9 @@ def _signed(column: Array) -> Array:
 
     most = int(column.max(initial=0))
     narrow = next(kind for kind in ("int8", "int16", "int32", "int64") if most <= numpy.iinfo(kind).max)
-    return column.astype(narrow) - numpy.ones(1, narrow)
+    values = column.astype(narrow)
+    values -= 1
+    return values
 
 
 def _finishes(table: Table, take: Callable[[Array], Array]) -> tuple[list[str], Array]:

@@ -58,17 +58,21 @@ class Table:
         self.sources: list[Source] = []
         self.ids, self.reasons = Words(), Words()
         self.finishes, self.standings = Words(), Words()  # of standings (success, truncated, tries), each may be None
+        self.failed_prompt, self.failed_repeat, self.failed_reason = Counts(), Counts(), Counts()
+        self.busy = Busy()
+        self.fields = Fields(by)
+        self.keeps_finished = False
+        self._next: defaultdict[int, int] = defaultdict(int)
+        self.release()
+
+    def release(self) -> None:
+        """Give back the memory of what is by row."""
         self.prompt, self.repeat, self.finish, self.standing = Counts(), Counts(), Counts(), Counts()
         self.tools, self.steps, self.turns = Counts(), Counts(), Counts()
         self.prompt_tokens, self.completion_tokens = Counts(), Counts()
         self.reward, self.seconds, self.finished = Numbers("d"), Numbers("f"), Numbers("d")
         self.answers: array[int] | None = None
-        self.failed_prompt, self.failed_repeat, self.failed_reason = Counts(), Counts(), Counts()
-        self.busy = Busy()
-        self.fields = Fields(by)
-        self.by = [Counts() for _ in by]
-        self.keeps_finished = False
-        self._next: defaultdict[int, int] = defaultdict(int)
+        self.by = [Counts() for _ in self.fields.names]
 
     def __len__(self) -> int:
         return len(self.reward)

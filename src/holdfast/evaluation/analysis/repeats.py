@@ -7,11 +7,11 @@ them right, how many for each answer) are computed once.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from statistics import NormalDist
 from typing import Any
 
-from holdfast.evaluation.analysis.groups import Array, Rollouts
+from holdfast.evaluation.analysis.groups import STEP, Array, Rollouts
 from holdfast.evaluation.intervals import FEW, Interval, bootstrap_interval, mean_interval, wilson
 from holdfast.evaluation.metrics import default_ks
 from holdfast.evaluation.subsets import DRAWS, Majority, majority_at, pass_all, pass_at
@@ -45,7 +45,8 @@ def measure(rollouts: Rollouts, ks: Sequence[int]) -> list[dict[str, Any]]:
     if rollouts.answers is not None:
         found += [_majority_metric(rollouts, k) for k in ks]
     if not is_binary:
-        found += [_as_metric(f"best@{k}", k, interval(best_at_each(rollouts, k))) for k in ks]
+        best = best_of_each(rollouts, ks)
+        found += [_as_metric(f"best@{k}", k, interval(best[k])) for k in ks]
     return found
 
 
@@ -93,9 +94,7 @@ def _as_metric(name: str, k: int, found: Interval) -> dict[str, Any]:
 
 def right_of_each(rollouts: Rollouts) -> Array:
     """Successes of each prompt."""
-    import numpy
-
-    return numpy.bincount(rollouts.prompt[rollouts.success], minlength=len(rollouts.ids))
+    return rollouts.sums(None, rollouts.success)
 
 
 def _passes(rollouts: Rollouts, k: int, kind: Any) -> Array:
@@ -109,21 +108,41 @@ def _passes(rollouts: Rollouts, k: int, kind: Any) -> Array:
     return values[places.reshape(-1)]
 
 
-def best_at_each(rollouts: Rollouts, k: int) -> Array:
-    """best@k of each prompt that has k rollouts, in the order of the prompts."""
+def best_of_each(rollouts: Rollouts, ks: Sequence[int], step: int = STEP) -> dict[int, Array]:
+    """For each k the best@k of each prompt that has k rollouts, in the order of the prompts; about `step` rollouts
+    are taken at a time.
+    """
     import numpy
 
     counts = rollouts.counts
-    enough = counts >= k
-    order = numpy.lexsort((-rollouts.reward, rollouts.prompt))
-    found = numpy.zeros(len(counts))
-    starts = numpy.concatenate([[0], numpy.cumsum(counts)[:-1]])
-    for total in numpy.unique(counts[enough]):
-        prompts = numpy.flatnonzero(counts == total)
-        weights = _best_weights(k, int(total))
-        for place, weight in enumerate(weights):
-            found[prompts] += weight * rollouts.reward[order[starts[prompts] + place]]
-    return found[enough]
+    found = {k: numpy.zeros(len(counts)) for k in ks}
+    for first, last in _blocks(counts, step):
+        sizes = counts[first:last]
+        starts = numpy.cumsum(sizes) - sizes
+        at = int(counts[:first].sum())
+        rows = slice(at, at + int(sizes.sum()))
+        rewards = rollouts.reward[rows]
+        rewards = rewards[numpy.lexsort((-rewards, rollouts.prompt[rows]))]
+        for total in numpy.unique(sizes).tolist():
+            chosen = numpy.flatnonzero(sizes == total)
+            ordered = rewards[starts[chosen][:, None] + numpy.arange(total)]
+            for k in (k for k in ks if k <= total):
+                weights = numpy.array(_best_weights(k, total))
+                found[k][first + chosen] = (ordered[:, : len(weights)] * weights).sum(axis=1)
+    return {k: values[counts >= k] for k, values in found.items()}
+
+
+def _blocks(counts: Array, step: int) -> Iterator[tuple[int, int]]:
+    """Ranges of prompts, with about `step` rollouts each, or those of one prompt that has more."""
+    import numpy
+
+    ends = numpy.cumsum(counts)
+    first = 0
+    while first < len(counts):
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(numpy.searchsorted(ends, before + step, side="right")))
+        yield first, last
+        first = last
 
 
 def _best_weights(k: int, total: int) -> list[float]:
@@ -199,6 +218,4 @@ def variance(rollouts: Rollouts) -> dict[str, float] | None:
 
 def sum_in_steps(rollouts: Rollouts, term: Any) -> float:
     """The sum of what `term` gives for slices of the rollouts."""
-    from holdfast.evaluation.analysis.groups import STEP
-
     return math.fsum(float(term(slice(at, at + STEP)).sum()) for at in range(0, len(rollouts), STEP))
