@@ -78,8 +78,8 @@ def _named(text: str, root: Path) -> Rows:
     parts = owed.rows_of(record, store)
     if not parts.is_dir():
         raise UserError(f"`{record.name}` has no rollouts yet", f"holdfast why {record.name}")
-    wanted = {"prompts": found.wanted // found.repeats, "repeats": found.repeats}
-    return of_parts(text, parts, said_by=f"the collection `{record.name}`", **wanted)
+    prompts = found.wanted // found.repeats
+    return of_parts(text, parts, prompts=prompts, repeats=found.repeats, said_by=f"the collection `{record.name}`")
 
 
 def _directory(text: str, path: Path) -> Rows:
