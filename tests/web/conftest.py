@@ -19,9 +19,11 @@ def give_up(why: str) -> None:
     pytest.skip(why)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium of the system: `make system-packages` installs it."""
+    """Chromium of the system: `make system-packages` installs it. Not for a whole session: Playwright keeps an event
+    loop running in this thread, and tests of other modules run loops of their own.
+    """
     try:
         from playwright.sync_api import sync_playwright
     except ModuleNotFoundError:
