@@ -129,7 +129,7 @@ def _correlations(rollouts: Rollouts) -> list[dict[str, Any]]:
 
 def _throughput(rollouts: Rollouts, table: Table) -> dict[str, Any] | None:
     """Rates are over the time in which at least one rollout was under way; None where nobody noted the time."""
-    seconds = distribution.describe(rollouts.seconds[rollouts.seconds == rollouts.seconds].astype(float))
+    seconds = distribution.describe(rollouts.seconds[rollouts.seconds == rollouts.seconds])
     busy = table.busy.seconds
     if seconds is None or not busy:
         return None
