@@ -21,7 +21,8 @@ def overview(content: Content) -> Iterator[Block]:
         ("rollouts of a prompt", spread),
         ("rewards", "0 or 1" if found["is_binary"] else "real numbers"),
     ]
-    rows += [(plain(key), plain(value)) for key, value in content["identity"].items()]
+    said = {key: value for key, value in content["identity"].items() if value not in (None, "", [])}
+    rows += [(plain(key), plain(value)) for key, value in said.items()]
     yield Grid(("", ""), rows, words=2)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from holdfast.evaluation.analysis.words import plain
@@ -15,11 +15,12 @@ from holdfast.evaluation.analysis.words import plain
 WIDTH, HEIGHT = 720, 300
 LEFT, RIGHT, TOP, BOTTOM = 64, 16, 34, 46
 STYLE = """\
-.ink{fill:#1f2328}.dim{fill:#656d76}.rule{stroke:#d0d7de}.axis{stroke:#656d76}
+.paper{fill:#fff}.ink{fill:#1f2328}.dim{fill:#656d76}.rule{stroke:#d0d7de}.axis{stroke:#656d76}
 .f0{fill:#0072b2}.f1{fill:#009e73}.f2{fill:#d55e00}.f3{fill:#8757a5}
 .s0{stroke:#0072b2}.s1{stroke:#009e73}.s2{stroke:#d55e00}.s3{stroke:#8757a5}
 .band{opacity:.16;stroke:none}.line{fill:none;stroke-width:2}
-@media (prefers-color-scheme:dark){.ink{fill:#e6edf3}.dim{fill:#8d96a0}.rule{stroke:#30363d}.axis{stroke:#8d96a0}
+@media (prefers-color-scheme:dark){.paper{fill:#0d1117}
+.ink{fill:#e6edf3}.dim{fill:#8d96a0}.rule{stroke:#30363d}.axis{stroke:#8d96a0}
 .f0{fill:#56a9dd}.f1{fill:#2fbf94}.f2{fill:#f0883e}.f3{fill:#b392d6}
 .s0{stroke:#56a9dd}.s1{stroke:#2fbf94}.s2{stroke:#f0883e}.s3{stroke:#b392d6}}
 """
@@ -43,7 +44,7 @@ class Frame:
     parts: list[str] = field(default_factory=list)
 
     def y(self, value: float) -> float:
-        share = (value - self.low) / (self.high - self.low)
+        share = min(1.0, max(0.0, (value - self.low) / (self.high - self.low)))
         return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
     def text(self, x: float, y: float, words: str, anchor: str = "middle", kind: str = "dim", size: int = 11) -> None:
@@ -76,8 +77,9 @@ class Frame:
 
 
 def standalone(svg: str) -> str:
-    """A figure with its style, as a file of its own."""
-    return svg.replace(">\n", f">\n<style>\n{STYLE}</style>\n", 1)
+    """A figure with its style and a ground to stand on, as a file of its own."""
+    ground = f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>'
+    return svg.replace(">\n", f">\n<style>\n{STYLE}</style>\n{ground}\n", 1)
 
 
 def bars(
@@ -166,9 +168,12 @@ def _spell(mark: float) -> str:
     return f"{mark:,.0f}" if mark == int(mark) and abs(mark) < 1e6 else f"{mark:.4g}"
 
 
-def _reach(curves: Iterable[Curve]) -> tuple[float, float]:
+def _reach(curves: Sequence[Curve]) -> tuple[float, float]:
     known = [each for curve in curves for point in curve.points for each in point[1:] if each is not None]
-    return min(known), max(known)
+    values = [point[1] for curve in curves for point in curve.points]
+    # An interval of two prompts may be a hundred times as long as everything else: it is cut at the edge.
+    span = (max(values) - min(values)) or max(known) - min(known)
+    return max(min(known), min(values) - span), min(max(known), max(values) + span)
 
 
 def ticks(low: float, high: float) -> list[float]:
