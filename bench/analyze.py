@@ -50,8 +50,8 @@ class Report(Row):
 
     @property
     def is_met(self) -> bool | None:
-        if self.most_peak is not None and max((sample.peak for sample in self.samples), default=0.0) > self.most_peak:
-            return False
+        if self.most_peak is not None:
+            return max((sample.peak for sample in self.samples), default=0.0) <= self.most_peak
         return None if self.ratio is None or self.most_ratio is None else self.ratio <= self.most_ratio
 
 
