@@ -16,7 +16,7 @@ CODE := src tests scripts $(wildcard bench examples)
 STEADY := tests/test_layers.py tests/test_docs.py tests/test_repository.py $(shell grep -rl --include="test_*.py" golden_keys tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert bench-view docs wheel hooks lock system-packages clean
+.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert bench-analyze bench-view docs wheel hooks lock system-packages clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench-launch: $(INSTALLED) $(BENCH_INSTALLED) system-packages  ## Measure a swee
 
 bench-evaluate: $(INSTALLED)  ## Measure our client and loop beside httpx and the OpenAI SDK
 	$(PYTHON_BIN) bench/evaluate.py $(ARGS)
+
+bench-analyze: $(INSTALLED)  ## Measure the report on rollouts beside pandas and jq -s (ARGS='--large 0' for less)
+	$(PYTHON_BIN) bench/analyze.py $(ARGS)
 
 bench-convert: $(INSTALLED)  ## Measure a conversion of 2 GB beside torch and cp (ARGS='--gigabytes 2 8' for more)
 	$(PYTHON_BIN) bench/convert.py $(ARGS)
