@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 from pathlib import Path
 
 import pytest
@@ -41,7 +40,7 @@ def look(root: Path, arguments: list[str]) -> None:
     """Open the page, and leave it again."""
     viewer = start(root, *arguments, "--no-browser")
     assert viewer.stdout is not None and viewer.stdout.readline().startswith("http://127.0.0.1:")
-    viewer.send_signal(signal.SIGINT)
+    viewer.terminate()
     viewer.communicate(timeout=30)
 
 

@@ -38,7 +38,7 @@ class State(StrEnum):
 
 IN_FLIGHT = frozenset({State.QUEUED, State.RUNNING})
 REBUILT = frozenset({State.LOST, State.OUTDATED, State.STALE})
-REPEATABLE = REBUILT | {State.COMPLETE, State.EVICTED}
+REPEATABLE = REBUILT | {State.COMPLETE}
 
 
 @dataclass(frozen=True)

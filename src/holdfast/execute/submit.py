@@ -25,7 +25,8 @@ PROGRAM = "supervisor.pyz"
 EVICTIONS = 5
 EVICTION_SECONDS = 2.0
 """How long a note of an eviction is waited out; a program that died at it may have left it."""
-MOVED = REPEATABLE - {State.LOST, State.EVICTED}
+MOVED = REPEATABLE - {State.LOST}
+REPEATED = REPEATABLE | {State.EVICTED}
 FOR_SCHEDULER: tuple[str, ...] = ("time", "account", "partition", "container", "mounts", "launcher")
 FOR_SCHEDULER += ("setup", "sbatch_args", "env", "lead")
 
@@ -99,14 +100,14 @@ def draft(wanted: Plan, store: Store, placement: Placement, again: Collection[st
     """
     before = plan.standings(wanted, store)
     taken = plan.submittable(before, again) + [each for each in before if _is_doubtful(each)]
-    taken = _with_evicted(taken, before)
+    taken = _with_evicted(taken, before, again)
     if not taken:
         return Draft(None, tuple(before), ())
     _check_gpus(taken, placement)
     moved = {each.record.key for each in taken if each.state in MOVED and not _is_replaced(each, store)}
     if moved:
         plan.refuse_if_read(store, moved)
-    store.refuse_taken(each.record for each in taken if each.state not in REPEATABLE)
+    store.refuse_taken(each.record for each in taken if each.state not in REPEATED)
     return Draft(_make_job(wanted, taken, store, placement), tuple(before), tuple(taken))
 
 
@@ -137,7 +138,7 @@ def submit(
             bury_proven(store, each)
         # Not before the place is taken: until then all this may be the fresh result of another submission.
         for each in got:
-            if each.state in REPEATABLE:
+            if each.state in REPEATED:
                 clear_way(store, each)
         executor.start(_write_job(submitted, store), submitted)
     lost = tuple(
@@ -148,10 +149,12 @@ def submit(
     return Submission(submitted if got else None, got, wish.others + lost)
 
 
-def _with_evicted(taken: Sequence[Standing], before: Sequence[Standing]) -> list[Standing]:
-    """What is taken, and before it what it needs that was put out of the cache: that is made again."""
+def _with_evicted(taken: Sequence[Standing], before: Sequence[Standing], again: Collection[str]) -> list[Standing]:
+    """What is taken, and before it what it needs that was put out of the cache: that is made again. What lies in an
+    archive is not: it is restored from there.
+    """
     evicted = {each.record.key: each for each in before if each.state is State.EVICTED and _is_cached(each)}
-    chosen = {each.record.key for each in taken}
+    chosen = {each.record.key for each in taken} | (evicted.keys() & set(again))
     needs = [ref.key for each in taken for ref in each.record.stage.inputs.values()]
     while needs:
         if (key := needs.pop()) in evicted and key not in chosen:
@@ -188,7 +191,7 @@ def _check_gpus(taken: Sequence[Standing], placement: Placement) -> None:
 def _write_stages(wanted: Plan, taken: Iterable[Standing], store: Store) -> None:
     store.prepare()
     for standing in taken:
-        if standing.state in REPEATABLE:
+        if standing.state in REPEATED:
             _rebind(store, standing)
     store.write(standing.record for standing in taken)
     for record in wanted.adopted.values():
