@@ -138,7 +138,8 @@ def test_every_odd_row_is_shown_and_runs_nothing(page: Page, viewer: Viewer, num
     assert page.evaluate("document.querySelectorAll('script, img, svg, iframe, object, style').length") == 1  # ours
     assert "Not shown" not in page.locator(".detail").inner_text()
     page.keyboard.press("g")
-    page.wait_for_selector(".column .transcript :not(.muted), .column .transcript:empty")
+    # A row may have nothing to show: its transcript is there, and has no height.
+    page.wait_for_selector(".column .transcript", state="attached")
     assert page.evaluate("document.querySelectorAll('img, svg, iframe, object, style').length") == 0
 
 

@@ -107,7 +107,8 @@ class _Planning:
         swept = [f"{key}={override_text(value)}" for key, value in point.items() if key_of(key) not in by_hand]
         found = configs.settle(self.wanted.config, [*swept, *self.request.tokens])
         engine = stage_params.engine_of(found, gpus=self.placed.gpus, on_cluster=self.on_cluster)
-        model, step = self._model(found, engine)
+        overridden = by_hand | {key_of(key) for key in point}
+        model, step = self._model(found, engine, overridden)
         nodes, gpus = self._resources(found, engine)
         params = stage_params.params(found, engine, step) | {"accept_missing": self.request.accept_missing}
         params |= {} if model else _by_name(found, engine)
@@ -124,12 +125,13 @@ class _Planning:
         placement = {"params": how, "gpus": gpus, "nodes": nodes, "point": {key_of(key): point[key] for key in point}}
         return Cell(Record(stage, home.removeprefix(f"{FOLDER}/"), home, placement), point, label, nodes, gpus)
 
-    def _model(self, found: Settings, engine: str) -> tuple[Ref | None, int | None]:
+    def _model(self, found: Settings, engine: str, overridden: set[str]) -> tuple[Ref | None, int | None]:
         """The model directory that is evaluated, None for one that only its server has; and the optimizer step that it
-        is of, where its path says so.
+        is of, where its path says so. A checkpoint goes before the model of the config, which is what training began
+        from.
         """
         if self.conversion:
-            if MODEL in found.said:
+            if MODEL in overridden:
                 raise UserError(
                     f"two models: {MODEL}={found.config.generation.model_name}, and a checkpoint that is converted",
                     "leave one of them out",
