@@ -104,19 +104,19 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _table(found: Description) -> list[str]:
+    from holdfast.core.columns import align
+
     rows = [
         (row.name, row.dtype, "x".join(map(str, row.shape)) or "scalar", row.sharding, f"{row.nbytes:,}", row.remark)
         for row in found.rows
     ]
     rows = [("tensor", "dtype", "shape", "sharding", "bytes", ""), *rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(6)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     others = [f"no tensor: {name} ({what})" for name, what in found.others.items()]
     totals = [
         f"{dtype}: {tensors:,} tensors, {elements:,} elements, {size:,} bytes"
         for dtype, (tensors, elements, size) in found.totals.items()
     ]
-    return [*lines, *others, "", *totals]
+    return [*align(rows), *others, "", *totals]
 
 
 def _dry(options: argparse.Namespace, planned: Conversion, store: Store) -> int:

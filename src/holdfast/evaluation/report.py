@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from holdfast.core.columns import align
 
 
 def lines(content: Mapping[str, Any]) -> list[str]:
@@ -17,12 +19,6 @@ def spell(found: Mapping[str, Any]) -> tuple[str, str]:
     """`0.412`, `0.380 to 0.444`; an interval that nobody knows is empty."""
     known = found.get("low") is not None and found.get("high") is not None
     return f"{found['value']:.3f}", f"{found['low']:.3f} to {found['high']:.3f}" if known else ""
-
-
-def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _notes(content: Mapping[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import files
+from holdfast.core.columns import align
 from holdfast.core.record import Record
 from holdfast.core.store import Store
 from holdfast.evaluation.statistics import Estimate, Rewards, accuracy, paired_gain, pooled_gain
@@ -87,12 +88,10 @@ def lines(curve: Curve) -> list[str]:
         )
         for point in sorted(curve.points, key=lambda point: (point.run or "", point.step))
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     gain = curve.final_gain
     runs = len({point.run for point in curve.points} - {None})
     says = f"paired gain of {runs} runs at their last step: {gain.value:+.3f}, 95% interval {_interval(gain, '+')}"
-    return [*table, "", f"{says}, {gain.n_prompts} prompts"]
+    return [*align(rows), "", f"{says}, {gain.n_prompts} prompts"]
 
 
 def _interval(estimate: Estimate, sign: str = "") -> str:

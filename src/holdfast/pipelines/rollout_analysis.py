@@ -245,8 +245,8 @@ def as_json(analysis: Analysis) -> str:
 
 def lines(content: Mapping[str, Any]) -> list[str]:
     """What a person wants to know at once."""
+    from holdfast.core.columns import align
     from holdfast.evaluation.analysis.words import between, number, several
-    from holdfast.evaluation.report import align
 
     found = content["coverage"]
     told = f"{found['done']:,} of {several(found['expected'], 'rollout')}"

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import artifact, files
+from holdfast.core.columns import align
 from holdfast.core.errors import UserError
 from holdfast.core.record import Record
 from holdfast.core.store import Store
 from holdfast.evaluation.comparison import Difference, holm, paired_difference
 from holdfast.evaluation.intervals import mean_interval
 from holdfast.evaluation.metrics import ACCURACY, Responses, is_trials, prompt_values
-from holdfast.evaluation.report import align, spell
+from holdfast.evaluation.report import spell
 from holdfast.rollouts.collection import Row
 
 ROWS, METRICS = "rows.jsonl", "metrics.json"

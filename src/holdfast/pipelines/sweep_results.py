@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core.artifact import METRICS
+from holdfast.core.columns import align
 from holdfast.core.errors import UserError, unknown_key
 from holdfast.core.plan import IN_FLIGHT, Reader, Standing
 from holdfast.core.store import Store
@@ -156,8 +157,7 @@ def lines(results: Results) -> list[str]:
     star = results.best
     ends = ["", *("*" if row is star else _reason(row.standing) for row in results.rows)]
     rows = [[*cells, end] for cells, end in zip(table(results), ends, strict=True)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return align(rows)
 
 
 def _reason(standing: Standing) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from holdfast.core.columns import align
 from holdfast.evaluation.analysis.blocks import Content
 from holdfast.evaluation.analysis.groups import Rollouts
 from holdfast.evaluation.analysis.repeats import right_of_each
 from holdfast.evaluation.analysis.summary import Analysis
 from holdfast.evaluation.analysis.words import number, plain, several
 from holdfast.evaluation.comparison import Difference, paired_difference
-from holdfast.evaluation.report import align
 from holdfast.evaluation.subsets import best_at, pass_at
 
 SCHEMA = 1

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.core import files
+from holdfast.core.columns import align
 from holdfast.core.errors import DamagedFile, UnreadableFile
 from holdfast.core.record import Record
 from holdfast.core.store import Store
@@ -33,9 +34,7 @@ def chosen(content: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 def lines(store: Store, records: Sequence[Record]) -> list[str]:
     """A row for each evaluation: its accuracy, the metric that was asked for, each with its interval."""
-    rows = [list(HEAD), *(_row(record, content) for record in records if (content := read(store, record)))]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return align([HEAD, *(_row(record, content) for record in records if (content := read(store, record)))])
 
 
 def _row(record: Record, content: Mapping[str, Any]) -> list[str]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import kind
+from holdfast.core.columns import align
 from holdfast.core.errors import UserError
 from holdfast.core.plan import Reader
 from holdfast.core.record import Record
 from holdfast.core.store import Store
-from holdfast.evaluation.report import align
 from holdfast.rollouts import failures
 from holdfast.rollouts.collection import Owed, Sample
 from holdfast.rollouts.row_index import Index
