@@ -269,7 +269,8 @@ def test_asked_to_stop_it_keeps_what_it_has_and_is_not_tried_again(tmp_path: Pat
     wait_until(lambda: asked(tmp_path) > 10)
     hold(root, "cancel", "sums", "--wait", code=0)
     assert ended(command) == 3
-    assert "cancelled by" in status(root, "sums")["reason"] and not processes_of(root)
+    assert "cancelled by" in status(root, "sums")["reason"]
+    wait_until(lambda: not processes_of(root))
     done = json.loads(hold(root, "rollout", "owed", "sums", "--json").stdout)["done"]
     assert done >= 8
     hold(root, "rollout", "run", str(config), "--wait", code=0)

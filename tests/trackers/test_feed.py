@@ -40,9 +40,10 @@ def sync(root: Path, tracker: str = FAKE, **changes: str) -> subprocess.Popen[by
 
 
 def finished(root: Path, steps: int, *trackers: str, seconds: float = 0.0, **changes: str) -> None:
-    """Run a stage to its end."""
+    """Run a stage to its end, and wait until nobody feeds its tracker any more."""
     plan = write_plan(root.parent / "plan.yaml", {"run": stage(steps, seconds, *trackers)})
     hold(root, "run", str(plan), "--wait", code=0, env=changes)
+    wait_until(lambda: not processes_of(root), 60)
 
 
 @pytest.mark.parametrize("manner", ["refuses", "raises", "dies:3", "dies:0"])
@@ -53,7 +54,6 @@ def test_a_broken_tracker_never_fails_the_work_and_is_named_in_the_log_of_the_jo
     (log,) = root.glob(".holdfast/jobs/*/runner.log")
     assert f"run: tracker {FAKE} ended: " in log.read_text()
     assert claims(root, "run")[-1].n == 1
-    wait_until(lambda: not processes_of(root))
     assert hold(root, "track", "run", code=0).stdout
     assert sent(root) == list(range(1, 31))
     assert "nothing was missing" in hold(root, "track", "run", code=0).stdout
@@ -68,7 +68,6 @@ def test_a_tracker_that_hangs_holds_nobody_up_for_long(tmp_path: Path) -> None:
     wait_until(lambda: list(root.glob(".holdfast/jobs/*/ended.json")))
     (log,) = root.glob(".holdfast/jobs/*/runner.log")
     assert "needed more than 15 s" in log.read_text()
-    wait_until(lambda: not processes_of(root))
     hold(root, "track", "run", code=0)
     assert sent(root) == [1, 2, 3, 4, 5]
 
@@ -129,7 +128,7 @@ def test_a_fresh_result_begins_again_and_the_old_one_stays(tmp_path: Path) -> No
     root = tmp_path / "root"
     finished(root, 5, FAKE)
     hold(root, "run", "run", "--rerun", "run", "--wait", code=0)
-    wait_until(lambda: len(sent(root)) == 10)
+    wait_until(lambda: len(sent(root)) == 10 and not processes_of(root))
     rows: list[dict[str, Any]] = [json.loads(line) for line in (records(root) / "fake.jsonl").read_text().splitlines()]
     assert [(row["generation"], row["step"]) for row in rows] == [(g, s) for g in (1, 2) for s in range(1, 6)]
     hold(root, "track", "run", "--again", code=0)
