@@ -8,7 +8,6 @@ python bench/dcp_workload.py stream SOURCE TARGET          dcp.load, one output 
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
@@ -64,7 +63,9 @@ def write(directory: Path, gigabytes: float, dtype: str) -> None:
         values = torch.empty(local, dtype=kind).uniform_(-1, 1, generator=generator)
         state[name] = DTensor.from_local(values, mesh, [Shard(axis)], run_check=False)
     save({"model": state}, checkpoint_id=directory)
+    dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # gloo's threads may outlive the group, and abort an interpreter that ends in order
 
 
 def convert(source: Path, target: Path, dtype: str | None) -> None:
@@ -78,9 +79,9 @@ def convert(source: Path, target: Path, dtype: str | None) -> None:
     index = layout.make_index(planned)
     if index:
         files.write_durably(target / layout.INDEX, index)
+    sealed = artifact.seal(target, {})
+    files.write_durably(target / artifact.MANIFEST, files.encode(dict(sealed.content)))
     files.fsync_path(target)
-    digests = {file.name: artifact.digest_of(target / file.name) for file in planned}
-    files.write_durably(target / "digests.json", json.dumps(digests).encode())
 
 
 def sync(path: Path) -> None:

@@ -10,8 +10,9 @@ import pytest
 from tests.checkpoints.models import load, logits, make_model, read_config, read_shapes, save
 from tests.checkpoints.nemo_rl import save_dcp, save_v1, save_v2, write_step
 
-from holdfast.checkpoints import convert
+from holdfast.checkpoints import contents, convert, snapshots
 from holdfast.checkpoints.plan import plan
+from holdfast.checkpoints.recognise import recognise
 from holdfast.checkpoints.selection import Options
 from holdfast.core.errors import Stopped, UserError
 
@@ -208,6 +209,16 @@ def test_a_checkpoint_that_is_rewritten_meanwhile_fails_the_conversion(tmp_path:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match=r"\.distcp changed while it was read|\.metadata changed while it was read"):
         convert.run(planned, tmp_path / "out")
+
+
+def test_a_checkpoint_that_is_rewritten_while_its_conversion_is_planned_is_noticed(tmp_path: Path) -> None:
+    step = write_step(tmp_path / "run", 4, save(make_model("llama"), tmp_path / "base"))
+    weights = save_v1(make_model("llama", seed=1).state_dict(), step)
+    content = contents.read(recognise(step))
+    snapshots.check(content.described)
+    save_dcp({"model": make_model("llama", seed=2).state_dict()}, weights)
+    with pytest.raises(UserError, match=r"\.metadata changed while it was read"):
+        snapshots.check(content.described)
 
 
 def test_a_config_that_vanishes_meanwhile_is_noticed(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ torchrun --standalone --nproc-per-node N -m tests.checkpoints.write_dcp DIR
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,7 @@ def main() -> None:
     save({name: value for name, value in model.items() if value.ndim}, storage_writer=writer)
     dist.barrier()
     dist.destroy_process_group()
+    os._exit(0)  # gloo's threads may outlive the group, and abort an interpreter that ends in order
 
 
 if __name__ == "__main__":

@@ -303,7 +303,9 @@ total = torch.tensor([dist.get_rank() + 1.0])
 dist.all_reduce(total)
 path = os.path.join(os.environ["HOLDFAST_OUT"], f"rank{dist.get_rank()}")
 open(path, "w").write(f"{os.environ['SLURMD_NODENAME']} {total.item():.0f} of {dist.get_world_size()}")
+dist.barrier()
 dist.destroy_process_group()
+os._exit(0)  # gloo's threads may outlive the group, and abort an interpreter that ends in order
 """
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from holdfast.checkpoints import dcp, safetensors_file, shards, torch_file, verl
+from holdfast.checkpoints import dcp, safetensors_file, shards, snapshots, torch_file, verl
 from holdfast.checkpoints.recognise import Recognised
 from holdfast.checkpoints.sharding import Sharded, Stored
+from holdfast.checkpoints.snapshots import Snapshot
 from holdfast.checkpoints.tensors import Tensor
 from holdfast.core.errors import UserError
 
@@ -36,6 +37,8 @@ class Contents:
     """All that has to stay as it is until the conversion ends."""
     locate: Callable[[Collection[str]], dict[str, Tensor]]
     """The tensors of some names, with the places of their bytes. Raises what the format's reader raises."""
+    described: Snapshot = field(default_factory=dict)
+    """The files that say all this, as they were before the first of them was read."""
 
 
 def read(found: Recognised) -> Contents:
@@ -44,6 +47,11 @@ def read(found: Recognised) -> Contents:
     Raises:
         UserError: it is damaged, or holds what cannot be read.
     """
+    described = snapshots.take([found.weights / dcp.METADATA] if found.format == "dcp" else found.files)
+    return replace(_read(found), described=described)
+
+
+def _read(found: Recognised) -> Contents:
     if found.format == "dcp":
         return _of_dcp(found.weights)
     if found.format == "verl":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
@@ -45,14 +45,12 @@ class _Output:
             return self.fd
 
     def finish_unit(self) -> None:
-        """Make the file durable when the last unit is there."""
+        """Close the file when the last unit is there."""
         with self._lock:
             self._units -= 1
-            if self._units:
-                return
-            os.fsync(self.fd)
-            os.close(self.fd)
-            self.fd = -1
+            if not self._units:
+                os.close(self.fd)
+                self.fd = -1
 
     def close(self) -> None:
         if self.fd >= 0:
@@ -81,7 +79,8 @@ def write(
     progress: parallel.Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> None:
-    """Make the files in `directory`, and wait until they are on disk (their names are the caller's to sync).
+    """Make the files in `directory`. They are on their way to the disk then; to wait for it is the caller's, who has to
+    read them for their digests anyway: the disk works meanwhile.
 
     `check` compares what is read with the checksums that were saved with it. A thread holds two blocks of `block` bytes
     (with a cast six). `progress(done, total)` counts bytes written.
@@ -94,6 +93,7 @@ def write(
     """
     ledger = Ledger() if check else None
     outputs, units = _list_units(directory, planned, check, block)
+    ahead = _Ahead(units)
     _allocate(directory, planned)
     total = sum(place.nbytes for file in planned for place in file.places)
 
@@ -101,7 +101,8 @@ def write(
     def work() -> Iterator[Callable[[_Unit], int]]:
         opened = OpenFiles()
         try:
-            yield _Writer(opened, ledger, block).write
+            ahead.step(opened)
+            yield _Writer(opened, ledger, block, ahead).write
         finally:
             opened.close()
 
@@ -155,19 +156,32 @@ def _allocate(directory: Path, planned: Sequence[OutputFile]) -> None:
         try:
             disk.reserve(fd, file.size)
             durable.write_all(fd, file.header)
-            if not any(place.nbytes for place in file.places):
-                os.fsync(fd)
         except OSError as error:
             raise disk.explain(error, path, file.size) from None
         finally:
             os.close(fd)
 
 
+class _Ahead:
+    """Tells the kernel what is read next, as many units before it is as there are threads: the disk is never idle."""
+
+    def __init__(self, units: Iterable[_Unit]) -> None:
+        self._units = iter(units)
+        self._lock = threading.Lock()
+
+    def step(self, files: OpenFiles) -> None:
+        with self._lock:
+            unit = next(self._units, None)
+        if unit and unit.prepared:
+            BlockReader(files).expect(unit.prepared, unit.first, unit.end)
+
+
 class _Writer:
     """What one thread does, with its buffers."""
 
-    def __init__(self, files: OpenFiles, ledger: Ledger | None, block: int) -> None:
+    def __init__(self, files: OpenFiles, ledger: Ledger | None, block: int, ahead: _Ahead) -> None:
         self.files = files
+        self.ahead = ahead
         self.block = block
         self.ledger = ledger
         self.reader = BlockReader(files)
@@ -175,6 +189,7 @@ class _Writer:
 
     def write(self, unit: _Unit) -> int:
         """Do a unit; returns the bytes written."""
+        self.ahead.step(self.files)
         if unit.checked:
             self.reader.check(unit.checked)
             return 0

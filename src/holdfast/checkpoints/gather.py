@@ -7,7 +7,7 @@ one behind the other in its file. So a block of the whole is a few large reads, 
 from __future__ import annotations
 
 import os
-import zlib
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,6 +15,8 @@ from itertools import accumulate, product
 from math import prod
 from pathlib import Path
 from typing import Literal
+
+from zlib_ng import zlib_ng
 
 from holdfast.checkpoints import checksums, tiling, torch_file
 from holdfast.checkpoints.checksums import Ledger, Part
@@ -62,6 +64,11 @@ class OpenFiles:
             if not count:
                 raise ends_early(path, fd, offset + len(buffer))
             at += count
+
+    def expect(self, path: Path, offset: int, count: int) -> None:
+        """Let the kernel read these bytes from the disk from now on. A hint."""
+        if sys.platform == "linux":
+            os.posix_fadvise(self.get(path), offset, count, os.POSIX_FADV_WILLNEED)
 
     def close(self) -> None:
         while self._open:
@@ -181,7 +188,7 @@ class Sums:
 
     def add(self, piece: Piece, offset: int, data: memoryview) -> None:
         first, length, crc = self._parts.get(piece, (offset, 0, 0))
-        self._parts[piece] = (first, length + len(data), zlib.crc32(data, crc))
+        self._parts[piece] = (first, length + len(data), zlib_ng.crc32(data, crc))
 
     def hand_over(self, ledger: Ledger) -> None:
         for piece, (first, length, crc) in self._parts.items():
@@ -194,6 +201,18 @@ class BlockReader:
     def __init__(self, files: OpenFiles) -> None:
         self.files = files
         self._scratch = bytearray()
+
+    def expect(self, prepared: Prepared, first: int, end: int) -> None:
+        """Have the elements from `first` to `end` brought into memory meanwhile.
+
+        Raises:
+            DamagedFile: a file is missing.
+        """
+        size = ITEM_SIZES[prepared.tensor.dtype]
+        for runs in prepared.touching(first, end):
+            low, high = runs.touching(first, end)
+            if low < high:
+                self.files.expect(runs.piece.file, *_extent(runs, (low, high), (first, end), size))
 
     def read(self, prepared: Prepared, first: int, buffer: memoryview, sums: Sums | None = None) -> None:
         """Fill the buffer with the elements from `first` on.
@@ -218,14 +237,9 @@ class BlockReader:
         sums: Sums | None,
     ) -> None:
         low, high = numbers
-        first, end = part
-        begin, last = runs.start(low), runs.start(high - 1)
-        skipped = max(0, first - begin)
-        until = (high - 1) * runs.length + min(runs.length, end - last)
-        offset = runs.piece.offset + (low * runs.length + skipped) * size
-        count = (until - low * runs.length - skipped) * size
+        offset, count = _extent(runs, numbers, part, size)
         if high - low == 1:
-            at = (begin + skipped - first) * size
+            at = max(0, runs.start(low) - part[0]) * size
             read = buffer[at : at + count]
         else:
             if len(self._scratch) < count:
@@ -249,9 +263,19 @@ class BlockReader:
         while at < checked.length:
             part = buffer[: checked.length - at]
             self.files.read_into(checked.file, checked.offset + at, part)
-            crc = zlib.crc32(part, crc)
+            crc = zlib_ng.crc32(part, crc)
             at += len(part)
         checksums.compare(checked, crc)
+
+
+def _extent(runs: Runs, numbers: tuple[int, int], part: tuple[int, int], size: int) -> tuple[int, int]:
+    """Where in the piece's file the elements of these runs lie that are in a part of the whole: offset and bytes."""
+    low, high = numbers
+    first, end = part
+    skipped = max(0, first - runs.start(low))
+    until = (high - 1) * runs.length + min(runs.length, end - runs.start(high - 1))
+    start = low * runs.length + skipped
+    return runs.piece.offset + start * size, (until - start) * size
 
 
 def _scatter(

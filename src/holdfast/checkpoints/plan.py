@@ -65,7 +65,13 @@ def plan(path: Path, options: Options | None = None) -> Plan:
     run_config = options.run_config or (found.run_config if options.reads_run else None)
     asked = Asked(found, source_model.read_run_config(run_config) if run_config else None, options)
     content = contents.read(found)
-    mine = [name for name in content.entries if found.format == "adapter" or _is_adapters(name)]
+    planned = _plan(asked, content)
+    snapshots.check(content.described)
+    return planned
+
+
+def _plan(asked: Asked, content: Contents) -> Plan:
+    mine = [name for name in content.entries if asked.found.format == "adapter" or _is_adapters(name)]
     if mine:
         return _plan_adapter(asked, content, mine)
     source = find_source(asked)
