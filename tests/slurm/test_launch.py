@@ -262,7 +262,8 @@ def test_same_command_goes_on_when_the_cluster_has_what_it_had_not(cluster: Clus
     try:
         hold(root, *command, "--wait", code=0, env=cluster.environment)
     finally:
-        cluster.run("scontrol", "delete", "PartitionName=later")
+        delete = ("scontrol", "delete", "PartitionName=later")  # refused while a job of it is not cleared away
+        wait_until(lambda: cluster.run(*delete, check=False).returncode == 0)
     assert said(root, "echo")["arguments"] == []
 
 

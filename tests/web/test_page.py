@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.runs import wait_until
 from tests.web import rows
 from tests.web.viewer import Viewer, viewing
 
@@ -87,7 +88,7 @@ def test_a_bar_of_the_histogram_filters_and_lets_go(page: Page, viewer: Viewer) 
     wins = sum(row["reward"] > 5 for row in GAMES)
     wait_total(page, wins)
     assert set(shown(page, "status")) <= {"success", "success, cut"} and bars.count() == 2
-    assert bars.nth(1).get_attribute("aria-pressed") == "true"
+    wait_until(lambda: bars.nth(1).get_attribute("aria-pressed") == "true")
     bars.nth(1).click()
     wait_total(page, 643)
 

@@ -127,8 +127,14 @@ def show_submission(submission: Submission, store: Store) -> None:
 
 
 def exit_code(standings: Sequence[Standing]) -> int:
-    """Of who wants all of it: 0 if everything is complete, 1 if something failed and nobody is at it, otherwise 3."""
-    if all(standing.state is State.COMPLETE for standing in standings):
+    """Of who wants all of it: 0 if everything is complete, 1 if something failed and nobody is at it, otherwise 3.
+
+    What went from the cache when all that it was made for was complete has served.
+    """
+    complete = [standing for standing in standings if standing.state is State.COMPLETE]
+    used = {ref.key for standing in complete for ref in standing.record.stage.inputs.values()}
+    standings = [each for each in standings if not (each.state is State.EVICTED and each.record.key in used)]
+    if len(complete) == len(standings):
         return 0
     if any(standing.state is State.OWED and standing.reason.startswith("failed") for standing in standings):
         return 1

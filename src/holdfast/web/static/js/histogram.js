@@ -41,7 +41,7 @@ export class Histogram {
     const range = bar.low === bar.high ? number(bar.low) : `${number(bar.low)} to ${number(bar.high)}`;
     const words = `${this.measure} ${range}: ${number(bar.rows)} rollouts`;
     const chosen = this.isChosen(bar);
-    const button = h("button", { type: "button", class: "bin", title: words, "aria-label": words, "aria-pressed": String(chosen), "data-low": String(bar.low), onclick: () => this.choose(bar, chosen) }, h("span", {}));
+    const button = h("button", { type: "button", class: "bin", title: words, "aria-label": words, "aria-pressed": String(chosen), "data-low": String(bar.low), onclick: () => this.choose(bar) }, h("span", {}));
     const share = greatest > least ? ((bar.low + bar.high) / 2 - least) / (greatest - least) : 0.5;
     button.style.left = `${share * (100 - width)}%`;
     button.style.width = `${width}%`;
@@ -53,7 +53,8 @@ export class Histogram {
     return state.get(`${this.measure}_min`) === String(bar.low) && state.get(`${this.measure}_max`) === String(bar.high);
   }
 
-  choose(bar, chosen) {
+  choose(bar) {
+    const chosen = this.isChosen(bar);
     state.set({ [`${this.measure}_min`]: chosen ? null : String(bar.low), [`${this.measure}_max`]: chosen ? null : String(bar.high) });
   }
 }
