@@ -93,6 +93,11 @@ class Follower:
         there = sum(part.size for part in list(self.parts.values()))
         return min(1.0, sum(part.read for part in list(self.parts.values())) / there) if there else 1.0
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether the columns on disk are these."""
+        return self._saved == self.columns.count
+
     def bad_lines(self) -> list[tuple[str, int]]:
         """(file name, line) of the first lines that are no rows."""
         return [(Path(part.path).name, line) for part in list(self.parts.values()) for line in part.bad]

@@ -19,6 +19,7 @@ from holdfast.core import kind
 from holdfast.core.errors import ConfigError, HoldfastError, Stopped, UserError
 from holdfast.core.kind import Kind, Params
 from holdfast.core.service import Service
+from holdfast.rollouts import columns_keep
 from holdfast.rollouts.gate import MOST
 from holdfast.stages import asking
 from holdfast.stages.asking import AskingParams
@@ -112,7 +113,8 @@ class Rollouts(Kind):
     def published(self, params: RolloutParams, home: Path) -> None:
         from holdfast.stages import rollout_files
 
-        rollout_files.refresh_analysis(home)
+        with columns_keep.keeping_published(home / rollout_files.ROLLOUTS, home / rollout_files.FAILURES):
+            rollout_files.refresh_analysis(home)
 
 
 def prepare(
@@ -150,7 +152,8 @@ def fill(
         problems.refuse_changed(index)
         if engines is None or not _left(index, params):
             return
-    asyncio.run(_play(params, problems, ids, collection, engines, out))
+    with columns_keep.keeping(collection.parts):
+        asyncio.run(_play(params, problems, ids, collection, engines, out))
 
 
 async def _play(

@@ -6,7 +6,6 @@ or a stage of the root: what it published, and before that the rows that its att
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from holdfast.core import artifact, files
 from holdfast.core.errors import UserError
 from holdfast.rollouts.columns_follow import Source
+from holdfast.rollouts.columns_keep import KEPT, kept_in_root, source_of_parts
 from holdfast.web.rollouts import Shown
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ PUBLISHED = ("rollouts.jsonl", "rows.jsonl")
 FAILURES = "failures.jsonl"
 NOT_ROWS = ("_materialized_inputs.jsonl", "_failures.jsonl", "_reward_profiling.jsonl")
 """What NeMo Gym writes beside its rollouts."""
-KEPT = "columns"
 MOST_KEPT = 32
 """Indexes of files elsewhere that stay in the user's cache."""
 
@@ -62,12 +61,8 @@ def _of_directory(path: Path, store: Store) -> Source:
     if not rows:
         raise UserError(f"no rows in {path}: no file ends in .jsonl", "name the file, or the directory that holds it")
     if path.name == "parts":
-        return _of_parts(path.parent.name[:12], path)
+        return source_of_parts(path.parent.name[:12], path)
     return Source(path.name, tuple(rows), kept=_kept(path, store))
-
-
-def _of_parts(name: str, parts: Path) -> Source:
-    return Source(name, directory=parts, kept=parts.parent / KEPT, is_collection=True)
 
 
 def _of_stage(record: Record, store: Store) -> Shown:
@@ -85,7 +80,7 @@ def _of_stage(record: Record, store: Store) -> Shown:
     parts = _parts_of(record, store)
     if parts is None:
         raise UserError(f"`{record.name}` has no rows yet", f"holdfast status {record.name}")
-    return Shown(_of_parts(record.name, parts), environment)
+    return Shown(source_of_parts(record.name, parts), environment)
 
 
 def _parts_of(record: Record, store: Store) -> Path | None:
@@ -105,12 +100,12 @@ def _tokens_of(attempts: Path) -> list[str]:
 
 def _kept(path: Path, store: Store) -> Path:
     """Where the index of files is kept: in their root where they are of one, otherwise in the user's cache."""
-    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    in_root = kept_in_root(path, store.root)
     if path.is_relative_to(store.root) and os.access(store.inside, os.W_OK):
-        return store.inside / KEPT / name
+        return in_root
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "holdfast" / KEPT
     _make_room(cache)
-    return cache / name
+    return cache / in_root.name
 
 
 def _make_room(cache: Path) -> None:
