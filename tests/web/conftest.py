@@ -1,61 +1,7 @@
-"""A real browser. Where there is none the tests of pages are skipped, but never in CI."""
+"""What a page is looked at with, for every test of this directory."""
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from tests.web.browser import browser, page
 
-import pytest
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Page
-
-
-def give_up(why: str) -> None:
-    if os.environ.get("CI") == "true":
-        pytest.fail(why)
-    pytest.skip(why)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium of the system: `make system-packages` installs it. Not for a whole session: Playwright keeps an event
-    loop running in this thread, and tests of other modules run loops of their own.
-    """
-    try:
-        from playwright.sync_api import sync_playwright
-    except ModuleNotFoundError:
-        give_up("playwright is not installed: make install")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        give_up("there is no Chromium: make system-packages")
-    with sync_playwright() as playwright:
-        # Without its sandbox: containers do not let it have one, and the pages are our own.
-        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    """A fresh page. What it complains of, and whatever it asks of anybody but its own server, fails the test."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800}, color_scheme="light")
-    found = context.new_page()
-    wrong: list[str] = []
-    asked: set[str] = set()
-
-    def refuse(dialog: Dialog) -> None:
-        wrong.append(f"dialog: {dialog.message}")
-        dialog.dismiss()
-
-    found.on("pageerror", lambda error: wrong.append(str(error)))
-    found.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    found.on("dialog", refuse)
-    found.on("request", lambda request: asked.add("/".join(request.url.split("/", 3)[:3])))
-    yield found
-    expected: Any = getattr(found, "expected_complaint", None)
-    context.close()
-    assert [each for each in wrong if not (expected and expected in each)] == []
-    assert all(origin.startswith("http://127.0.0.1:") for origin in asked) and len(asked) <= 1, asked
+__all__ = ["browser", "page"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.web import rows
-from tests.web.test_page import open_page, until, wait_total
+from tests.web.browser import open_page, until, wait_total
 from tests.web.viewer import Viewer, viewing
 
 if TYPE_CHECKING:

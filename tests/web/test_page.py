@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.runs import wait_until
 from tests.web import rows
+from tests.web.browser import open_page, shown, until, wait_total
 from tests.web.viewer import Viewer, viewing
 
 if TYPE_CHECKING:
@@ -30,34 +30,6 @@ def viewer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Viewer]:
     with viewing(path, root=place / "root") as found:
         found.wait_for_rows(643)
         yield found
-
-
-def until(page: Page, expression: str, given: Any = None, seconds: float = 30.0) -> None:
-    """Wait until it holds. Playwright's own waiting calls eval in the page, which the page forbids."""
-    ends = time.monotonic() + seconds
-    while not page.evaluate(expression, given):
-        assert time.monotonic() < ends, expression
-        page.wait_for_timeout(20)
-
-
-def open_page(page: Page, viewer: Viewer, state: str = "") -> None:
-    page.goto(f"{viewer.url}{state}")
-    page.wait_for_selector("html[data-ready]")
-    until(
-        page,
-        "document.querySelector('.row:not([hidden])')?.textContent || document.querySelector('.empty').textContent",
-    )
-
-
-def shown(page: Page, column: str) -> list[str]:
-    """A column of what is on the screen, once every row is there."""
-    until(page, "![...document.querySelectorAll('.row:not([hidden])')].some((row) => row.dataset.kind === 'waiting')")
-    found: list[str] = page.locator(f".row:not([hidden]) .{column}").all_inner_texts()
-    return found
-
-
-def wait_total(page: Page, count: int) -> None:
-    until(page, "count => document.querySelector('.found').textContent.replaceAll(',', '') === `${count} shown`", count)
 
 
 def test_the_list_says_what_the_rows_say(page: Page, viewer: Viewer) -> None:
