@@ -44,11 +44,12 @@ def make_output(
     *,
     environ: Mapping[str, str] | None = None,
     digests: Mapping[str, str] | None = None,
+    of: type[Output] = Output,
 ) -> Output:
     """The output of one attempt at a stage whose home is `directory/home`."""
     for name in ("home", "record", "collections"):
         (directory / name).mkdir(parents=True, exist_ok=True)
-    return Output(
+    return of(
         directory / "home",
         key="k" * 64,
         attempt=attempt,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -21,17 +22,27 @@ WANTED = PROMPTS * REPEATS
 PROGRAM = f"""
 import json, sys
 from pathlib import Path
-from holdfast.core.stage import Ref
+from holdfast.core.output import Output
 from holdfast.stages.rollouts import Rollouts
 from tests.tiny import make_output
+
+class Noting(Output):
+    "Notes all that it is told, of which the file of progress has a line twice a second."
+
+    def progress(self, done, total, unit, **more):
+        super().progress(done, total, unit, **more)
+        with open(directory / "acknowledged", "a") as file:
+            file.write(f"{{done}}\\n")
+
 directory, url, attempt = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-out = make_output(directory, attempt, environ={{"HOLDFAST_SERVICE_ENGINE": url}})
+out = make_output(directory, attempt, environ={{"HOLDFAST_SERVICE_ENGINE": url}}, of=Noting)
 prompts = str(directory / "prompts.jsonl")
 params = dict(environment="tetris", prompts=prompts, model="fake", engine="fake", repeats={REPEATS}, max_tokens=256,
               in_flight={IN_FLIGHT}, turns=6, deadline=20.0, patience=20.0)
 Rollouts().run(Rollouts().parse(params), {{}}, out)
 """
-KILLS = 1000 if os.environ.get("HOLDFAST_SOAK") else 50
+KILLS = 50
+PIECES = 20 if os.environ.get("HOLDFAST_SOAK") else 1
 
 
 def write_prompts(directory: Path) -> None:
@@ -50,11 +61,10 @@ def recorded(directory: Path) -> int:
 
 
 def acknowledged(directory: Path) -> int:
-    """As far as the attempt said that it was: what its progress counts is durable."""
-    try:
-        return int(json.loads((directory / "record" / "progress.json").read_text())["done"])
-    except FileNotFoundError:
-        return 0
+    """As far as the attempt said that it was: what it counts is durable."""
+    path = directory / "acknowledged"
+    lines = path.read_text().split("\n")[:-1] if path.exists() else []
+    return max(map(int, lines), default=0)
 
 
 def samples(directory: Path) -> Counter[tuple[str, int]]:
@@ -66,6 +76,7 @@ def samples(directory: Path) -> Counter[tuple[str, int]]:
 
 def kill_until_done(directory: Path, url: str, dice: random.Random) -> int:
     """Kill one attempt after another at random moments until one gets to its end; returns how many were killed."""
+    before = samples(directory)
     for attempt in range(1, 10_000):
         child, aim = start(directory, url, attempt), recorded(directory) + dice.randint(0, WANTED // 20)
         while child.poll() is None and recorded(directory) < aim:
@@ -76,6 +87,8 @@ def kill_until_done(directory: Path, url: str, dice: random.Random) -> int:
         found = samples(directory)
         assert set(found.values()) <= {1}, "nothing that is recorded is played again"
         assert len(found) >= acknowledged(directory), "what was acknowledged is there"
+        assert before.keys() <= found.keys(), "what was there stays"
+        before = found
         if code == 0:
             return attempt - 1
         assert code == -signal.SIGKILL, code
@@ -84,15 +97,17 @@ def kill_until_done(directory: Path, url: str, dice: random.Random) -> int:
 
 @pytest.mark.slow
 @pytest.mark.timeout(0)
-def test_killed_at_random_moments_every_rollout_is_there_once(tmp_path: Path) -> None:
-    killed, seed = 0, 0
+@pytest.mark.parametrize("piece", range(PIECES))
+def test_killed_at_random_moments_every_rollout_is_there_once(tmp_path: Path, piece: int) -> None:
+    killed = 0
+    seeds = itertools.count(1000 * piece)
     with running(tmp_path, "--latency", "0.005", "--accuracy", "0.5") as engine:
         while killed < KILLS:
+            seed = next(seeds)
             directory = tmp_path / str(seed)
             directory.mkdir()
             write_prompts(directory)
             killed += kill_until_done(directory, engine.url, random.Random(seed))
-            seed += 1
             rows = [json.loads(line) for line in (directory / "home" / "rollouts.jsonl").read_text().splitlines()]
             order = [(str(n), repeat) for n in range(PROMPTS) for repeat in range(REPEATS)]
             assert [(row["id"], row["repeat"]) for row in rows] == order
