@@ -59,7 +59,8 @@ def page(browser: Browser) -> Iterator[Page]:
     yield found
     expected: Any = getattr(found, "expected_complaint", None)
     context.close()
-    assert [each for each in wrong if not (expected and expected in each)] == []
+    complaints = [each for each in wrong if not (expected and expected in each)]
+    assert not complaints, complaints
     assert all(origin.startswith("http://127.0.0.1:") for origin in asked) and len(asked) <= 1, asked
 
 
