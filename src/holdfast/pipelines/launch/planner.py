@@ -24,7 +24,7 @@ from holdfast.execute.sbatch import seconds
 from holdfast.pipelines import points
 from holdfast.pipelines.launch import code, injection, intent, wandb
 from holdfast.pipelines.launch.intent import Base, Intent
-from holdfast.pipelines.launch.request import DEFAULT_TIME, Program, Request
+from holdfast.pipelines.launch.request import Program, Request
 from holdfast.pipelines.points import Cell
 from holdfast.stages import profile as profiles
 from holdfast.stages.profile import Profile
@@ -302,7 +302,7 @@ def _generation(store: Store, key: str) -> int:
 
 def _words(setting: Setting, home: str, path: Path, nodes: int, gpus: int) -> dict[str, str]:
     """What a profile's injected values may name; what is empty is not injected."""
-    limit = seconds(str(setting.request.time or setting.defaults.time or DEFAULT_TIME)) if setting.on_cluster else 0
+    limit = seconds(str(setting.request.time)) if setting.on_cluster else 0
     return {
         "home": str(path),
         "name": home,
