@@ -19,7 +19,7 @@ def run(options: argparse.Namespace) -> int:
     from holdfast.pipelines.launch import submission
 
     store = open_store(options.root)
-    handed = nemo_rl.hand_over(request(options), store, options.script)
+    handed = nemo_rl.hand_over(request(options), store)
     prepared = submission.prepare(
         handed.request, store, options.executor, options.max_parallel, has_root=options.root_is_given
     )
