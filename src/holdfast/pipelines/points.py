@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
+from holdfast.core.config import key_of
 from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
@@ -59,7 +60,7 @@ def plan(sweep: Sweep | None, keys: list[str], make: Callable[[Point, str], Cell
     return Cells(_told_apart(cells.values()), tuple(same))
 
 
-def label_keys(sweep: Sweep, by_hand: Collection[str], key_of: Callable[[str], str]) -> list[str]:
+def label_keys(sweep: Sweep, by_hand: Collection[str]) -> list[str]:
     """The keys that name a point: those with a list of values, unless the command line set them."""
     keys = [key for axis in sweep.axes for key in axis if key_of(key) not in by_hand]
     return keys or [key for key in sweep.swept if key_of(key) not in by_hand] or sweep.swept

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import attempt, kind
+from holdfast.core import attempt, config, kind
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
@@ -186,8 +186,8 @@ def _label_keys(setting: Setting) -> list[str]:
     sweep = setting.program.sweep
     if sweep is None:
         return []
-    by_hand = {intent.key_of(token) for token in setting.request.forwarded if intent.is_override(token)}
-    return points.label_keys(sweep, by_hand, intent.key_of)
+    by_hand = {config.key_of(token) for token in setting.request.forwarded if intent.is_override(token)}
+    return points.label_keys(sweep, by_hand)
 
 
 def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell:
@@ -199,7 +199,7 @@ def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell
         "params": _how(setting, found, stage.key, home, nodes, gpus),
         "gpus": gpus,
         "nodes": nodes,
-        "point": {intent.key_of(key): value for key, value in found.point.items()},
+        "point": {config.key_of(key): value for key, value in found.point.items()},
     }
     return Cell(Record(stage, home, home, placement), found.point, label, nodes, gpus)
 
