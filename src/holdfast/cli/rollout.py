@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 
 from holdfast.cli.tokens import Parser
 
@@ -14,10 +13,7 @@ VERBS = ("run", "owed", "analyze", "view", "rescore", "export", "import")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=Parser)
     for name in VERBS:
-        where = f"holdfast.cli.rollout_{name}"
-        if importlib.util.find_spec(where) is None:
-            continue
-        module = importlib.import_module(where)
+        module = importlib.import_module(f"holdfast.cli.rollout_{name}")
         says = str(module.__doc__)
         verb = verbs.add_parser(name, help=says.partition("\n")[0].rstrip("."), description=says, allow_abbrev=False)
         verb.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="as before the verb")
