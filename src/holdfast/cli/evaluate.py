@@ -10,15 +10,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 from holdfast.cli import where
-from holdfast.cli.tokens import count
+from holdfast.cli.tokens import count, take_overrides
 
 if TYPE_CHECKING:
     from holdfast.pipelines.evaluate.request import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
-    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides of the config")
+    take_overrides(parser, "overrides of the config")
     _add_what(parser)
     _add_conversion(parser)
     where.add_arguments(parser, usual_time="2:0:0")

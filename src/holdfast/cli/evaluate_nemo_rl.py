@@ -8,7 +8,7 @@ from dataclasses import replace
 
 
 def run(options: argparse.Namespace) -> int:
-    from holdfast.cli import launch_report, progress, table
+    from holdfast.cli import launch_report, progress, table, talk
     from holdfast.cli.evaluate import request
     from holdfast.core.plan import standings
     from holdfast.execute.choose import choose_executor
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     again = conversion.again(handed.conversion, store, force=options.force_conversion) if handed.conversion else set()
     if handed.conversion:
         print(handed.conversion.says, file=sys.stderr)
-    launch_report.notes(prepared.launch)
+    talk.notes(prepared.launch.notes, prepared.launch.same)
     where = submission.for_conversion(prepared)
     if options.dry:
         prepared = replace(prepared, launch=replace(prepared.launch, adopted=(*prepared.launch.adopted, *handed.plan)))

@@ -8,11 +8,11 @@ from __future__ import annotations
 import argparse
 
 from holdfast.cli import where
+from holdfast.cli.tokens import take_overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
-    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides for the script")
+    take_overrides(parser, "overrides for the script")
     _add_what(parser)
     where.add_arguments(parser, usual_time="4:0:0")
     parser.add_argument(
@@ -69,7 +69,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from holdfast.cli import launch_report, progress, table
+    from holdfast.cli import launch_report, progress, table, talk
     from holdfast.core.plan import standings
     from holdfast.execute.scheduler import open_store
     from holdfast.pipelines.launch import submission
@@ -80,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
         request, store, options.executor, options.max_parallel, has_root=options.root_is_given
     )
     launch = prepared.launch
-    launch_report.notes(launch)
+    talk.notes(launch.notes, launch.same)
     if options.dry:
         drafts = submission.draft_all(prepared, store, rerun=options.rerun, rebuild=options.rebuild)
         return launch_report.dry(prepared, drafts, store, as_json=options.json)

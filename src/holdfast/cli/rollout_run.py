@@ -10,16 +10,15 @@ import argparse
 from typing import TYPE_CHECKING
 
 from holdfast.cli import where
-from holdfast.cli.tokens import count, positive
+from holdfast.cli.tokens import count, positive, take_overrides
 
 if TYPE_CHECKING:
     from holdfast.pipelines.rollouts.request import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
     parser.add_argument("config", metavar="CONFIG", help="a YAML file")
-    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides of the config")
+    take_overrides(parser, "overrides of the config")
     parser.add_argument("--jobname", metavar="NAME", help="where it goes below rollouts/ (default: the config's name)")
     parser.add_argument("--engine", metavar="NAME", help="vllm, sglang, transformers, url, fake, package.module:Class")
     parser.add_argument("--url", metavar="URL", help="ask a server that runs already")

@@ -15,7 +15,6 @@ OWN_RULE = {"english_multichoice": "multiple_choice", "multilingual_multichoice"
 """NeMo RL's names of verifiers, and ours."""
 PLACE = "{}"
 """Where NeMo RL's prompt files have the problem."""
-CHOOSING = ("split", "count", "seed")
 
 
 def engine_of(settings: Settings, *, gpus: int | None, on_cluster: bool) -> str:
