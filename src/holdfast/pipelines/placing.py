@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from holdfast.core.errors import UserError
-from holdfast.execute import sbatch
+from holdfast.execute import sbatch, slots
 from holdfast.execute.choose import ClusterDefaults, cluster_defaults, default_parallel, settle_name
 from holdfast.execute.submit import Placement
 from holdfast.pipelines.launch.request import Request
@@ -22,6 +22,7 @@ USUAL_TIME = "4:0:0"
 USUAL_PARTITION = "batch"
 USUAL_MOUNTS = "/lustre:/lustre"
 NO_CONTAINER = "none"
+GPUS_OF_A_CLUSTER = 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,20 @@ def settle(
     at_once = max_parallel or defaults.max_parallel or default_parallel(settled.executor)
     placement = replace(_placement(settled, defaults, os.environ), max_parallel=at_once)
     return Placed(settled, defaults, placement, _fresh_stamp() if request.new else "")
+
+
+def resources(
+    nodes: int | None, gpus: int | None, defaults: ClusterDefaults, *, on_cluster: bool, most_here: int | None = None
+) -> tuple[int, int, str]:
+    """Nodes, GPUs of each, and what is to be said of it: what was asked for, what is saved of a cluster, what its
+    nodes have; on this machine all that it has, or `most_here` of them.
+    """
+    nodes = nodes or (on_cluster and defaults.nodes) or 1
+    if on_cluster:
+        usual = GPUS_OF_A_CLUSTER if defaults.gpus is None else defaults.gpus
+        return nodes, usual if gpus is None else gpus, ""
+    note = f"this machine is one node, {nodes} are asked for: running on 1" if nodes > 1 else ""
+    return 1, len(slots.devices()[:most_here]) if gpus is None else gpus, note
 
 
 def _fresh_stamp() -> str:

@@ -118,6 +118,18 @@ def settle_home(store: Store, stage: Stage, wanted: str, notes: list[str], *, as
     return wanted  # `store.write` says what is in the way
 
 
+def written(cells: Iterable[Cell], store: Store) -> list[Cell]:
+    """Those whose home is bound to them: also of a submission that was refused, where they are owed."""
+    return [cell for cell in cells if store.owner(cell.record.home) == cell.record.key]
+
+
+def remember(cells: Iterable[Cell], name: str, store: Store) -> None:
+    """That these are points of the sweep `name`."""
+    listed = [(cell.record.key, cell.label, cell.point) for cell in cells]
+    if listed:
+        sweeps.remember(store, name, listed)
+
+
 def known_home(store: Store, stage: Stage) -> str | None:
     """Where work of this root is; None for what is new here."""
     try:

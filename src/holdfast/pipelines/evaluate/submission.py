@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from holdfast.core.store import Store
 from holdfast.execute.choose import choose_executor
 from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
-from holdfast.pipelines import again, placing, sweeps
+from holdfast.pipelines import again, placing, points
 from holdfast.pipelines.evaluate import planner
 from holdfast.pipelines.evaluate.planner import FOLDER, Evaluations
 from holdfast.pipelines.evaluate.request import DEFAULT_TIME, Request
@@ -39,10 +39,10 @@ def prepare(
     """
     placed = placing.settle(request.placed, executor, max_parallel, has_root=has_root, usual_time=DEFAULT_TIME)
     found = planner.plan(replace(request, placed=placed.request), placed.defaults, store, placed.stamp)
-    points = again.keys(found.plan, store, rerun=rerun, rebuild=rebuild) & {
+    chosen = again.keys(found.plan, store, rerun=rerun, rebuild=rebuild) & {
         cell.record.key for cell in found.cells.each
     }
-    return Prepared(found, placed.placement, points | _forced(request, found))
+    return Prepared(found, placed.placement, chosen | _forced(request, found))
 
 
 def _forced(request: Request, found: Evaluations) -> set[str]:
@@ -71,8 +71,5 @@ def submit_all(prepared: Prepared, store: Store) -> Submission:
 
 
 def _remember(found: Evaluations, store: Store) -> None:
-    """That these are points of the sweep, where it is one; also of a submission that was refused: they are owed."""
-    written = [cell for cell in found.cells.each if store.owner(cell.record.home) == cell.record.key]
-    if found.is_sweep and written:
-        name = f"{FOLDER}/{found.name}"
-        sweeps.remember(store, name, [(cell.record.key, cell.label, cell.point) for cell in written])
+    if found.is_sweep:
+        points.remember(points.written(found.cells.each, store), f"{FOLDER}/{found.name}", store)

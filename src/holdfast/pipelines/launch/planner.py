@@ -18,10 +18,9 @@ from holdfast.core.plan import Plan
 from holdfast.core.record import Record
 from holdfast.core.stage import Stage
 from holdfast.core.store import Store
-from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
 from holdfast.execute.sbatch import seconds
-from holdfast.pipelines import points
+from holdfast.pipelines import placing, points
 from holdfast.pipelines.launch import code, injection, intent, wandb
 from holdfast.pipelines.launch.intent import Base, Intent
 from holdfast.pipelines.launch.request import Program, Request
@@ -31,7 +30,6 @@ from holdfast.stages.profile import Profile
 from holdfast.sweeps.space import Point
 from holdfast.trackers import wandb_run
 
-GPUS_OF_A_CLUSTER = 8
 SECRET = re.compile(r"(?i)(token|secret|passw|credential|private|(^|_)key$|api_?key|(^|_)auth$)")
 FOLDERS = ("checkpoints", "logs", "wandb")
 
@@ -241,17 +239,12 @@ def _resources(setting: Setting, found: Intent, notes: list[str]) -> tuple[int, 
     """Nodes, and GPUs of each: flag, config, what is saved of a cluster, what its nodes have, what is present."""
     request, keys = setting.request, setting.profile.resources
     nodes = request.nodes or intent.number_at(found.known, keys.nodes, "--nodes N")
-    nodes = nodes or (setting.on_cluster and setting.defaults.nodes) or 1
     gpus = request.gpus
     if gpus is None:
         gpus = intent.number_at(found.known, keys.gpus, "--gpus N")
-    if setting.on_cluster:
-        default = setting.defaults.gpus
-        usual = GPUS_OF_A_CLUSTER if default is None else default
-        return nodes, usual if gpus is None else gpus
-    if nodes > 1:
-        notes.append(f"this machine is one node, {nodes} are asked for: running on 1")
-    return 1, len(slots.devices()) if gpus is None else gpus
+    nodes, gpus, note = placing.resources(nodes, gpus, setting.defaults, on_cluster=setting.on_cluster)
+    notes += [note] if note else []
+    return nodes, gpus
 
 
 def _how(setting: Setting, found: Intent, key: str, home: str, nodes: int, gpus: int) -> dict[str, Any]:

@@ -80,7 +80,7 @@ def program(request: Request) -> Program:
         ConfigError: they contradict each other, or nobody names a script.
     """
     sweep = space.read(Path(request.sweep)) if request.sweep else None
-    script = agree("script", request.script, sweep.script if sweep else None)
+    script = _agree("script", request.script, sweep.script if sweep else None)
     if script is None:
         raise ConfigError(
             "no script is given, neither by --script nor by `script_path` in a sweep",
@@ -88,18 +88,23 @@ def program(request: Request) -> Program:
         )
     if not Path(script).is_file():
         raise ConfigError(f"there is no script at {script} (from {Path.cwd()})", "give the path of a Python file")
-    chosen = agree("config", request.config, sweep.config if sweep else None)
-    if chosen is not None and not Path(chosen).is_file():
-        raise ConfigError(f"there is no config at {chosen} (from {Path.cwd()})", "give the path of a YAML file")
-    return Program(script, chosen, sweep)
+    return Program(script, config_file(request, sweep), sweep)
 
 
-def agree(what: str, given: str | None, swept: str | None) -> str | None:
-    """Script or config, of which command line and sweep may each say one.
+def config_file(request: Request, sweep: Sweep | None) -> str | None:
+    """The config, None without one.
 
     Raises:
-        ConfigError: they say different ones.
+        ConfigError: command line and sweep name different ones, or it is not there.
     """
+    chosen = _agree("config", request.config, sweep.config if sweep else None)
+    if chosen is not None and not Path(chosen).is_file():
+        raise ConfigError(f"there is no config at {chosen} (from {Path.cwd()})", "give the path of a YAML file")
+    return chosen
+
+
+def _agree(what: str, given: str | None, swept: str | None) -> str | None:
+    """Script or config, of which command line and sweep may each say one."""
     if given is not None and swept is not None and Path(given).resolve() != Path(swept).resolve():
         raise ConfigError(
             f"Command line {what} '{given}' does not match sweep config {what}_path '{swept}'",

@@ -13,7 +13,7 @@ from holdfast.core.plan import Plan, Standing, State
 from holdfast.core.store import Store
 from holdfast.execute.choose import choose_executor
 from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
-from holdfast.pipelines import again, placing, sweeps
+from holdfast.pipelines import again, placing, points
 from holdfast.pipelines.launch import code, planner
 from holdfast.pipelines.launch.planner import Launch
 from holdfast.pipelines.launch.request import Request, program
@@ -73,16 +73,15 @@ def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) 
     try:
         done = [submit(plan, store, executor, placement, repeated) for plan, placement in _groups(prepared)]
     except UserError:
-        _remember(launch, [cell for cell in launch.cells if store.owner(cell.record.home) == cell.record.key], store)
+        _remember(launch, points.written(launch.cells, store), store)
         raise
     _remember(launch, launch.cells, store)
     return done
 
 
 def _remember(launch: Launch, cells: Sequence[Cell], store: Store) -> None:
-    """That these are points of the sweep, where it is one; also of a submission that was refused: they are owed."""
-    if launch.is_sweep and cells:
-        sweeps.remember(store, launch.name, [(cell.record.key, cell.label, cell.point) for cell in cells])
+    if launch.is_sweep:
+        points.remember(cells, launch.name, store)
 
 
 def _groups(prepared: Prepared) -> Iterator[tuple[Plan, Placement]]:
