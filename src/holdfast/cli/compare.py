@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     import json
-    import sys
 
+    from holdfast.cli import talk
     from holdfast.core.errors import UserError
     from holdfast.execute.scheduler import open_store
     from holdfast.pipelines import side_by_side
@@ -29,8 +29,7 @@ def run(options: argparse.Namespace) -> int:
     store = open_store(options.root)
     evaluations = [side_by_side.read(name, store) for name in options.name]
     found = side_by_side.compare(evaluations, options.metric, force=options.force)
-    for note in side_by_side.notes(found):
-        print(f"note: {note}", file=sys.stderr)
+    talk.notes(side_by_side.notes(found))
     if options.json:
         print(json.dumps(side_by_side.as_json(found), indent=1, ensure_ascii=False))
     else:

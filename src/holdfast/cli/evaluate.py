@@ -9,18 +9,19 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from holdfast.cli.tokens import count
+from holdfast.cli import where
+from holdfast.cli.tokens import count, take_overrides
 
 if TYPE_CHECKING:
     from holdfast.pipelines.evaluate.request import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
-    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides of the config")
+    take_overrides(parser, "overrides of the config")
     _add_what(parser)
     _add_conversion(parser)
-    add_where(parser)
+    where.add_arguments(parser, usual_time="2:0:0")
+    where.add_forwarded(parser)
     _add_how(parser)
 
 
@@ -53,31 +54,6 @@ def _add_conversion(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--hf-ckpt-path", metavar="DIR", help="put the converted checkpoint here, too")
     group.add_argument("--skip-conversion", action="store_true", help="use what was converted before, or fail")
     group.add_argument("--force-conversion", action="store_true", help="convert again; readers keep what they have")
-
-
-def add_where(parser: argparse.ArgumentParser) -> None:
-    """The flags that say where an engine and what asks it run."""
-    parser.add_argument("--nodes", type=int, metavar="N", help="nodes (default: from the config, or 1)")
-    parser.add_argument(
-        "--gpus", type=int, metavar="N", help="GPUs of each node (default: from the config, 8 on SLURM, what it needs)"
-    )
-    parser.add_argument("--time", metavar="H:M:S", help="time limit on SLURM (default: 2:0:0)")
-    parser.add_argument("--account", metavar="NAME", help="SLURM account (default: $ACCOUNT)")
-    parser.add_argument("--partition", metavar="NAME", help="SLURM partition (default: batch)")
-    parser.add_argument(
-        "--container", metavar="NAME", help="a path, a registry's name, a file in $CON, or none for no container"
-    )
-    parser.add_argument("--mounts", metavar="FROM:TO", help="mounts of the container (default: /lustre:/lustre)")
-    parser.add_argument(
-        "--env", action="append", default=[], metavar="NAME", help="forward a variable by name; it is never stored"
-    )
-    parser.add_argument(
-        "--setup", action="append", default=[], metavar="LINE", help="a line of shell before it on SLURM"
-    )
-    parser.add_argument("--sbatch-arg", action="append", default=[], metavar="ARG", help="one more argument for sbatch")
-    parser.add_argument(
-        "--executor", choices=("auto", "local", "slurm"), help="who runs it (default: SLURM where there is sbatch)"
-    )
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
@@ -130,22 +106,13 @@ def run(options: argparse.Namespace) -> int:
 
 def request(options: argparse.Namespace) -> Request:
     """What the command line says."""
-    from dataclasses import fields
     from pathlib import Path
 
-    from holdfast.core.errors import UserError
     from holdfast.pipelines.evaluate.request import Request
-    from holdfast.pipelines.launch import request as launches
 
-    if options.token:
-        raise UserError(f"`{options.token[0]}` is neither an option nor KEY=VALUE", "holdfast evaluate --help")
-    known = {each.name for each in fields(launches.Request)} - {"script"}
-    given = {name: getattr(options, name) for name in known if hasattr(options, name)}
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    placed = launches.Request(**{**given, **lists, "sbatch_args": tuple(options.sbatch_arg), "executor": "local"})
     paths = {name: Path(value) if value else None for name, value in _paths(options).items()}
     return Request(
-        placed=placed,
+        placed=where.read(options, "holdfast evaluate --help"),
         skip_conversion=options.skip_conversion,
         force_conversion=options.force_conversion,
         engine=options.engine,

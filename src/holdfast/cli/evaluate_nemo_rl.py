@@ -8,7 +8,7 @@ from dataclasses import replace
 
 
 def run(options: argparse.Namespace) -> int:
-    from holdfast.cli import launch_report, progress, table
+    from holdfast.cli import launch_report, progress, table, talk
     from holdfast.cli.evaluate import request
     from holdfast.core.plan import standings
     from holdfast.execute.choose import choose_executor
@@ -19,14 +19,14 @@ def run(options: argparse.Namespace) -> int:
     from holdfast.pipelines.launch import submission
 
     store = open_store(options.root)
-    handed = nemo_rl.hand_over(request(options), store, options.script)
+    handed = nemo_rl.hand_over(request(options), store)
     prepared = submission.prepare(
         handed.request, store, options.executor, options.max_parallel, has_root=options.root_is_given
     )
     again = conversion.again(handed.conversion, store, force=options.force_conversion) if handed.conversion else set()
     if handed.conversion:
         print(handed.conversion.says, file=sys.stderr)
-    launch_report.notes(prepared.launch)
+    talk.notes(prepared.launch.notes, prepared.launch.same)
     where = submission.for_conversion(prepared)
     if options.dry:
         prepared = replace(prepared, launch=replace(prepared.launch, adopted=(*prepared.launch.adopted, *handed.plan)))

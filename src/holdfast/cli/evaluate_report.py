@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.cli import table
+from holdfast.cli import table, talk
 from holdfast.core.plan import State
 
 if TYPE_CHECKING:
@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 def notes(found: Evaluations) -> None:
     """What a person should know before anything runs."""
     if found.conversion:
-        print(f"{found.conversion.says}", file=sys.stderr)
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
-    for label, kept in found.cells.same:
-        print(f"note: {label} is the same work as {kept}: it runs once", file=sys.stderr)
+        print(found.conversion.says, file=sys.stderr)
+    talk.notes(found.notes, found.cells.same)
 
 
 def dry(prepared: Prepared, draft: Draft, store: Store, *, as_json: bool) -> int:

@@ -6,17 +6,18 @@ KEY=VALUE, +KEY=VALUE and ~KEY reach the script as they are, wherever they stand
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from holdfast.pipelines.launch.request import Request
+from holdfast.cli import where
+from holdfast.cli.tokens import take_overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
-    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides for the script")
+    take_overrides(parser, "overrides for the script")
     _add_what(parser)
-    _add_where(parser)
+    where.add_arguments(parser, usual_time="4:0:0")
+    parser.add_argument(
+        "--launcher", choices=("plain", "torchrun", "ray"), help="what starts it (default: the profile's)"
+    )
     _add_how(parser)
 
 
@@ -40,30 +41,6 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
         help="set a variable, as part of what the work is; or forward one by name, never stored",
     )
     parser.add_argument("--new", action="store_true", help="a fresh result of the same work, under a name of its own")
-
-
-def _add_where(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--nodes", type=int, metavar="N", help="nodes (default: from the config, or 1)")
-    parser.add_argument(
-        "--gpus", type=int, metavar="N", help="GPUs of each node (default: from the config, 8 on SLURM, what is here)"
-    )
-    parser.add_argument("--time", metavar="H:M:S", help="time limit on SLURM (default: 4:0:0)")
-    parser.add_argument("--account", metavar="NAME", help="SLURM account (default: $ACCOUNT)")
-    parser.add_argument("--partition", metavar="NAME", help="SLURM partition (default: batch)")
-    parser.add_argument(
-        "--container", metavar="NAME", help="a path, a registry's name, a file in $CON, or none for no container"
-    )
-    parser.add_argument("--mounts", metavar="FROM:TO", help="mounts of the container (default: /lustre:/lustre)")
-    parser.add_argument(
-        "--launcher", choices=("plain", "torchrun", "ray"), help="what starts it (default: the profile's)"
-    )
-    parser.add_argument(
-        "--setup", action="append", default=[], metavar="LINE", help="a line of shell before it on SLURM"
-    )
-    parser.add_argument("--sbatch-arg", action="append", default=[], metavar="ARG", help="one more argument for sbatch")
-    parser.add_argument(
-        "--executor", choices=("auto", "local", "slurm"), help="who runs it (default: SLURM where there is sbatch)"
-    )
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
@@ -92,17 +69,18 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from holdfast.cli import launch_report, progress, table
+    from holdfast.cli import launch_report, progress, table, talk
     from holdfast.core.plan import standings
     from holdfast.execute.scheduler import open_store
     from holdfast.pipelines.launch import submission
 
     store = open_store(options.root)
+    request = where.read(options, "to pass it on: -- {token}")
     prepared = submission.prepare(
-        _request(options), store, options.executor, options.max_parallel, has_root=options.root_is_given
+        request, store, options.executor, options.max_parallel, has_root=options.root_is_given
     )
     launch = prepared.launch
-    launch_report.notes(launch)
+    talk.notes(launch.notes, launch.same)
     if options.dry:
         drafts = submission.draft_all(prepared, store, rerun=options.rerun, rebuild=options.rebuild)
         return launch_report.dry(prepared, drafts, store, as_json=options.json)
@@ -114,18 +92,3 @@ def run(options: argparse.Namespace) -> int:
     found = standings(launch.plan, store)
     table.show(found, as_json=options.json)
     return table.exit_code(found) if options.wait else 0
-
-
-def _request(options: argparse.Namespace) -> Request:
-    from dataclasses import fields
-
-    from holdfast.core.errors import UserError
-    from holdfast.pipelines.launch.request import Request
-
-    if options.token:
-        raise UserError(
-            f"`{options.token[0]}` is neither an option nor KEY=VALUE", f"to pass it on: -- {options.token[0]}"
-        )
-    given = {field.name: getattr(options, field.name) for field in fields(Request) if hasattr(options, field.name)}
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    return Request(**{**given, **lists, "sbatch_args": tuple(options.sbatch_arg), "executor": "local"})

@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.cli import table
+from holdfast.cli import table, talk
 from holdfast.core.plan import standings
 
 if TYPE_CHECKING:
     from holdfast.core.store import Store
     from holdfast.execute.submit import Draft
-    from holdfast.pipelines.launch.planner import Launch
     from holdfast.pipelines.launch.submission import Prepared
     from holdfast.pipelines.points import Cell
-
-
-def notes(launch: Launch) -> None:
-    """What a person should know before anything runs."""
-    for note in launch.notes:
-        print(f"note: {note}", file=sys.stderr)
-    for label, kept in launch.same:
-        print(f"note: {label} is the same work as {kept}: it runs once", file=sys.stderr)
 
 
 def dry(prepared: Prepared, drafts: Sequence[Draft], store: Store, *, as_json: bool) -> int:
@@ -74,8 +64,7 @@ def changed_code(prepared: Prepared, store: Store) -> None:
 
     found = standings(prepared.launch.plan, store)
     changed = submission.changed_code(prepared.launch, store, found)
-    for name, words in changed[:5]:
-        print(f"note: {name} is complete, and {words}", file=sys.stderr)
+    talk.notes(f"{name} is complete, and {words}" for name, words in changed[:5])
     if changed:
         more = f" ({len(changed)} in all)" if len(changed) > 5 else ""
-        print(f"note: --rerun does it again, --new makes a fresh one beside it{more}", file=sys.stderr)
+        talk.notes([f"--rerun does it again, --new makes a fresh one beside it{more}"])

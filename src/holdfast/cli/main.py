@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 
 from holdfast.cli import root
-from holdfast.cli.tokens import Parser
+from holdfast.cli.tokens import Parser, add_verb
 from holdfast.core.errors import UserError
 
 VERBS: tuple[str, ...] = ("quickstart", "launch", "evaluate", "rollout", "convert", "compare", "run")
@@ -39,12 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     for name in VERBS:
         module = importlib.import_module(f"holdfast.cli.{name}")
-        says = str(module.__doc__)
-        summary = says.partition("\n")[0].rstrip(".")
-        verb = verbs.add_parser(name, help=summary, description=says, allow_abbrev=False)
-        verb.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="as before the verb")
-        module.add_arguments(verb)
-        verb.set_defaults(run=module.run)
+        add_verb(verbs, name, module).set_defaults(run=module.run)
     return parser
 
 

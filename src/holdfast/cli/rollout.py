@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 
-from holdfast.cli.tokens import Parser
+from holdfast.cli.tokens import Parser, add_verb
 
 VERBS = ("run", "owed", "analyze", "view", "rescore", "export", "import")
 
@@ -14,15 +13,8 @@ VERBS = ("run", "owed", "analyze", "view", "rescore", "export", "import")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(dest="what", metavar="WHAT", required=True, parser_class=Parser)
     for name in VERBS:
-        where = f"holdfast.cli.rollout_{name}"
-        if importlib.util.find_spec(where) is None:
-            continue
-        module = importlib.import_module(where)
-        says = str(module.__doc__)
-        verb = verbs.add_parser(name, help=says.partition("\n")[0].rstrip("."), description=says, allow_abbrev=False)
-        verb.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="as before the verb")
-        module.add_arguments(verb)
-        verb.set_defaults(work=module.run)
+        module = importlib.import_module(f"holdfast.cli.rollout_{name}")
+        add_verb(verbs, name, module).set_defaults(work=module.run)
 
 
 def run(options: argparse.Namespace) -> int:

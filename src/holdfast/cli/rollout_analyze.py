@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from holdfast.cli.tokens import positive
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -15,9 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name, home, key, directory or file of rollouts (ours, NeMo Gym's, the document's); two are compared",
     )
     parser.add_argument("--by", metavar="FIELD,...", default="", help="also by these fields: dim_board,box_type")
-    parser.add_argument("--prompts", type=_positive, metavar="N", help="how many prompts were wanted")
-    parser.add_argument("--repeats", type=_positive, metavar="N", help="how many rollouts of each; more do not count")
-    parser.add_argument("--k", type=_positive, nargs="+", default=[], metavar="K", help="the k of pass@k and others")
+    parser.add_argument("--prompts", type=positive, metavar="N", help="how many prompts were wanted")
+    parser.add_argument("--repeats", type=positive, metavar="N", help="how many rollouts of each; more do not count")
+    parser.add_argument("--k", type=positive, nargs="+", default=[], metavar="K", help="the k of pass@k and others")
     parser.add_argument("--out", metavar="DIR", help="where the report goes (default: beside the rollouts)")
     parser.add_argument("--json", action="store_true", help="everything as JSON on stdout, and write no file")
 
@@ -31,14 +33,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    import sys
-
+    from holdfast.cli import talk
     from holdfast.pipelines import rollout_analysis
 
     rows = rollout_analysis.find(options.path[0], _root(options))
     analysis = rollout_analysis.analyse(rows, **_given(options))
-    for note in rollout_analysis.notes(analysis.content):
-        print(f"note: {note}", file=sys.stderr)
+    talk.notes(rollout_analysis.notes(analysis.content))
     if options.json:
         print(rollout_analysis.as_json(analysis))
         return 0
@@ -51,8 +51,8 @@ def _report(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     import json
-    import sys
 
+    from holdfast.cli import talk
     from holdfast.core.errors import UserError
     from holdfast.pipelines import rollout_analysis
 
@@ -67,24 +67,16 @@ def _compare(options: argparse.Namespace) -> int:
     except ValueError as error:
         says = f"{options.path[0]} and {options.path[1]} cannot be compared: {error}"
         raise UserError(says, "compare rollouts of the same prompts") from None
-    for note in paired.notes(found):
-        print(f"note: {note}", file=sys.stderr)
+    talk.notes(paired.notes(found))
     print(json.dumps(found, indent=1) if options.json else "\n".join(paired.lines(found)))
     return 0
 
 
 def _root(options: argparse.Namespace) -> Path | None:
-    root = getattr(options, "root", None)
-    return None if root is None else Path(root)
+    root: Path | None = getattr(options, "root", None)
+    return root
 
 
 def _given(options: argparse.Namespace) -> Any:
     by = [name.strip() for name in options.by.split(",")] if options.by else []
     return {"by": by, "prompts": options.prompts, "repeats": options.repeats, "ks": options.k}
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not 1 or more")
-    return number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,15 +12,14 @@ if TYPE_CHECKING:
 
 def make(found: Derived, store: Store, *, rerun: bool, as_json: bool) -> int:
     """Submit and wait; the exit code."""
-    from holdfast.cli import rollout_live, table
+    from holdfast.cli import rollout_live, table, talk
     from holdfast.core.plan import State, standings
     from holdfast.evaluation import report
     from holdfast.execute.local import LocalExecutor
     from holdfast.execute.submit import Placement, submit
     from holdfast.pipelines.evaluate import scores
 
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    talk.notes(found.notes)
     again = {found.record.key} if rerun else set()
     table.show_submission(submit(found.plan, store, LocalExecutor(), Placement(), again), store)
     rollout_live.watch(lambda: standings(found.plan, store))

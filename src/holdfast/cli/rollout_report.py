@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from holdfast.cli import table
+from holdfast.cli import table, talk
 from holdfast.core.plan import State
 
 if TYPE_CHECKING:
@@ -25,8 +25,7 @@ def notes(found: Collected) -> None:
         f"{found.record.name}: {found.prompts:,} prompts x {repeats} = {found.prompts * repeats:,} rollouts{sliced}",
         file=sys.stderr,
     )
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    talk.notes(found.notes)
 
 
 def dry(draft: Draft, store: Store, *, as_json: bool) -> int:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 
-from holdfast.cli.tokens import count
+from holdfast.cli.tokens import count, take_overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
     parser.add_argument("name", metavar="NAME", help="the rollouts: name, home or key")
-    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="settings of the environment")
+    take_overrides(parser, "settings of the environment")
     parser.add_argument("--environment", metavar="NAME", help="who judges (default: who did so before)")
     parser.add_argument("--jobname", metavar="NAME", help="where it goes below rollouts/ (default: NAME-rescored)")
     parser.add_argument("--accept-missing", type=count, default=0, metavar="N", help="so many without a judgement")

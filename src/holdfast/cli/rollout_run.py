@@ -9,25 +9,24 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from holdfast.cli.tokens import count, positive
+from holdfast.cli import where
+from holdfast.cli.tokens import count, positive, take_overrides
 
 if TYPE_CHECKING:
     from holdfast.pipelines.rollouts.request import Request
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    from holdfast.cli import evaluate
-
-    parser.forwards = "tokens"  # type: ignore[attr-defined]  # cli.tokens.Parser
     parser.add_argument("config", metavar="CONFIG", help="a YAML file")
-    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help="overrides of the config")
+    take_overrides(parser, "overrides of the config")
     parser.add_argument("--jobname", metavar="NAME", help="where it goes below rollouts/ (default: the config's name)")
     parser.add_argument("--engine", metavar="NAME", help="vllm, sglang, transformers, url, fake, package.module:Class")
     parser.add_argument("--url", metavar="URL", help="ask a server that runs already")
     parser.add_argument("--new", action="store_true", help="a fresh collection of the same, under a name of its own")
     parser.add_argument("--once", action="store_true", help="a single try: a crash or a stall ends the job")
     parser.add_argument("--slices", type=positive, metavar="N", help="so many tasks with an engine each")
-    evaluate.add_where(parser)
+    where.add_arguments(parser, usual_time="4:0:0")
+    where.add_forwarded(parser)
     parser.add_argument("--dry", action="store_true", help="print plan, states and scripts; change nothing")
     parser.add_argument("--wait", action="store_true", help="stay until it has ended, and say how far it is")
     parser.add_argument("--max-parallel", type=positive, metavar="N", help="slices at a time (default: 1 here)")
@@ -68,21 +67,14 @@ def run(options: argparse.Namespace) -> int:
 
 def request(options: argparse.Namespace) -> Request:
     """What the command line says."""
-    from dataclasses import fields
     from pathlib import Path
 
     from holdfast.core.errors import UserError
-    from holdfast.pipelines.launch import request as launches
     from holdfast.pipelines.rollouts.request import Request
 
-    if options.token:
-        raise UserError(f"`{options.token[0]}` is neither an option nor KEY=VALUE", "holdfast rollout run --help")
+    placed = where.read(options, "holdfast rollout run --help")
     if options.behind:
         raise UserError(f"nothing takes what stands behind --: {options.behind[0]}", "holdfast rollout run --help")
-    known = {each.name for each in fields(launches.Request)} - {"script", "config"}
-    given = {name: getattr(options, name) for name in known if hasattr(options, name)}
-    lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
-    placed = launches.Request(**{**given, **lists, "sbatch_args": tuple(options.sbatch_arg), "executor": "local"})
     return Request(
         Path(options.config),
         placed,

@@ -49,17 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from holdfast import trackers
     from holdfast.cli import progress, table
-    from holdfast.core.plan import REBUILT, standings
+    from holdfast.core.plan import standings
     from holdfast.execute.choose import choose_executor, group_as_before
     from holdfast.execute.scheduler import open_store
     from holdfast.execute.submit import draft, submit
-    from holdfast.pipelines import stored
+    from holdfast.pipelines import again, stored
 
     store = open_store(options.root)
     plan = stored.plan_for(options.plan, options.override, store, trust=options.trust)
-    again = {stored.named(plan, name).key for name in options.rerun}
-    if options.rebuild:
-        again |= {standing.record.key for standing in standings(plan, store) if standing.state in REBUILT}
+    named = {stored.named(plan, name).key for name in options.rerun}
+    repeated = named | again.keys(plan, store, rebuild=options.rebuild)
     shown = tuple(dict.fromkeys(options.tracker))
     for name in shown:
         trackers.load(name)
@@ -67,10 +66,10 @@ def run(options: argparse.Namespace) -> int:
     more = {"stop_after": options.stop_after, "trackers": shown}
     placed = [(part, placement.read(options, before, **more)) for part, before in parts]
     if options.dry:
-        drafts = [draft(part, store, where, again) for part, where in placed]
+        drafts = [draft(part, store, where, repeated) for part, where in placed]
         return table.show_plan(drafts, store, as_json=options.json)
     for part, where in placed:
-        table.show_submission(submit(part, store, choose_executor(where.executor), where, again), store)
+        table.show_submission(submit(part, store, choose_executor(where.executor), where, repeated), store)
     if options.wait:
         progress.wait_for(plan, store)
     found = standings(plan, store)

@@ -1,4 +1,6 @@
-"""A parser that leaves the user's own tokens alone: what has a `=`, or begins with `+` or `~`, and all behind `--`."""
+"""A parser that leaves the user's own tokens alone: what has a `=`, or begins with `+` or `~`, and all behind `--`; and
+what verbs put into it.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +58,23 @@ def _split(arguments: list[str]) -> tuple[list[str], list[str]]:
         return arguments, []
     place = arguments.index("--")
     return arguments[:place], arguments[place + 1 :]
+
+
+def add_verb(verbs: Any, name: str, module: Any) -> argparse.ArgumentParser:
+    """The parser of a verb below `verbs`: its module's docstring says what it is, `add_arguments` what it takes."""
+    says = str(module.__doc__)
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name, help=says.partition("\n")[0].rstrip("."), description=says, allow_abbrev=False
+    )
+    verb.add_argument("--root", metavar="DIR", default=argparse.SUPPRESS, help="as before the verb")
+    module.add_arguments(verb)
+    return verb
+
+
+def take_overrides(parser: argparse.ArgumentParser, says: str) -> None:
+    """Let `parser`, one of ours, put overrides into the list `tokens`; `token` is left with words that are none."""
+    parser.forwards = "tokens"  # type: ignore[attr-defined]
+    parser.add_argument("token", nargs="*", metavar="KEY=VALUE", help=says)
 
 
 def positive(text: str) -> int:

@@ -55,6 +55,14 @@ def read(path: Path, trail: tuple[Path, ...] = ()) -> dict[str, Any]:
     return merge(merged, content)
 
 
+def shipped(package: str, name: str) -> dict[str, Any]:
+    """A YAML file that lies in one of our packages, interpolations unresolved."""
+    from importlib import resources
+
+    with resources.as_file(resources.files(package) / name) as path:
+        return read(path)
+
+
 def sources(path: Path) -> list[Path]:
     """The file and all that it inherits from, each once."""
     content = _read_file(path)
@@ -111,6 +119,11 @@ def apply(config: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     for token in overrides:
         config = _apply_one(config, token)
     return config
+
+
+def key_of(token: str) -> str:
+    """The dotted key that an override is about."""
+    return token.partition("=")[0].lstrip("+~")
 
 
 def _apply_one(config: dict[str, Any], token: str) -> dict[str, Any]:

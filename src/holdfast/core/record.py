@@ -9,6 +9,7 @@ from typing import Any
 
 from holdfast.core import files, process
 from holdfast.core.errors import ConfigError, DamagedFile
+from holdfast.core.leaves import leaves
 from holdfast.core.stage import Stage, short
 
 
@@ -34,18 +35,9 @@ def is_below(home: str) -> bool:
 
 def differences(one: Stage, other: Stage) -> str:
     """In which fields two stages differ, both values each."""
-    left, right = _flat(one.as_dict()), _flat(other.as_dict())
+    left, right = leaves(one.as_dict()), leaves(other.as_dict())
     fields = [name for name in {**left, **right} if left.get(name) != right.get(name)]
     return "; ".join(f"{name} is {left.get(name)!r} there, {right.get(name)!r} here" for name in fields[:4])
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: value}
-    flat: dict[str, Any] = {}
-    for name, inner in value.items():
-        flat.update(_flat(inner, f"{prefix}.{name}" if prefix else str(name)))
-    return flat
 
 
 def read_record(path: str, what: str, key: str) -> Record:

@@ -36,22 +36,6 @@ SHIPPED = {
     "url": "holdfast.engines.url:Url",
     "fake": "holdfast.engines.fake:Fake",
 }
-GPU_OPTIONS = frozenset(
-    {
-        "tensor_parallel",
-        "data_parallel",
-        "pipeline_parallel",
-        "gpu_memory_utilization",
-        "max_model_len",
-        "enforce_eager",
-        "engine_timeout",
-        "dtype",
-        "engine_arguments",
-        "tool_call_parser",
-        "reasoning_parser",
-    }
-)
-"""What an engine for GPUs can be told."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +134,6 @@ def load_engine(name: str, serving: Serving | Mapping[str, Any] | None = None) -
     """
     found: type[Engine] = load_class(name, SHIPPED, Engine, "engine")  # type: ignore[type-abstract]
     return found(serving if isinstance(serving, Serving) else validate(Serving, serving or {}, f"engine {name}"))
-
-
-def flags(values: Mapping[str, object]) -> list[str]:
-    """Tokens of a command line; what is None is left to the program."""
-    return [token for flag, value in values.items() if value is not None for token in (flag, str(value))]
 
 
 def options_of(name: str) -> frozenset[str]:

@@ -11,39 +11,30 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from holdfast.core.service import Service
-from holdfast.engines import GPU_OPTIONS, Capabilities, Engine, flags
+from holdfast.engines.gpu_server import COMMON, GpuServer
 
 OFFLINE = {"HF_HUB_OFFLINE": "1"}
+FLAGS = {
+    "tensor_parallel": "--tp-size",
+    "pipeline_parallel": "--pp-size",
+    "data_parallel": "--dp-size",
+    "gpu_memory_utilization": "--mem-fraction-static",
+    "max_model_len": "--context-length",
+    "dtype": "--dtype",
+    "tool_call_parser": "--tool-call-parser",
+    "reasoning_parser": "--reasoning-parser",
+    "enforce_eager": "--disable-cuda-graph",
+}
 
 
-class Sglang(Engine):
-    """`gpu_memory_utilization` is its `--mem-fraction-static`, `enforce_eager` its `--disable-cuda-graph`."""
-
+class Sglang(GpuServer):
     name = "sglang"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}), tools="parser")
-    options = GPU_OPTIONS
+    flags = FLAGS
+    options = COMMON | frozenset(FLAGS)
+    environment = OFFLINE
 
-    def service(self, model: Path, tokens: int) -> Service:
-        """See `Engine.service`."""
-        return Service("engine", self._command(model), env=OFFLINE, timeout=self.serving.engine_timeout)
+    def _program(self, model: Path) -> tuple[str, ...]:
+        return (sys.executable, "-m", "sglang.launch_server", "--model-path", str(model))
 
-    def _command(self, model: Path) -> tuple[str, ...]:
-        chosen = self.serving
-        sizes = {
-            "--tp-size": chosen.tensor_parallel,
-            "--pp-size": chosen.pipeline_parallel,
-            "--dp-size": chosen.data_parallel,
-        }
-        values = {
-            **{flag: size for flag, size in sizes.items() if size > 1},
-            "--mem-fraction-static": chosen.gpu_memory_utilization,
-            "--context-length": chosen.max_model_len,
-            "--dtype": chosen.dtype,
-            "--tool-call-parser": chosen.tool_call_parser,
-            "--reasoning-parser": chosen.reasoning_parser,
-        }
-        eager = ["--disable-cuda-graph"] if chosen.enforce_eager else []
-        fixed = ["--host", "{host}", "--port", "{port}", "--sampling-defaults", "openai", "--enable-metrics"]
-        program = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(model)]
-        return (*program, "--served-model-name", model.name, *fixed, *flags(values), *eager, *chosen.engine_arguments)
+    def _always(self) -> tuple[str, ...]:
+        return ("--sampling-defaults", "openai", "--enable-metrics")

@@ -12,46 +12,39 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from holdfast.core.service import Service
-from holdfast.engines import GPU_OPTIONS, Capabilities, Engine, flags
+from holdfast.engines.gpu_server import COMMON, GpuServer
 
 OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+FLAGS = {
+    "tensor_parallel": "--tensor-parallel-size",
+    "pipeline_parallel": "--pipeline-parallel-size",
+    "data_parallel": "--data-parallel-size",
+    "gpu_memory_utilization": "--gpu-memory-utilization",
+    "max_model_len": "--max-model-len",
+    "dtype": "--dtype",
+    "tool_call_parser": "--tool-call-parser",
+    "reasoning_parser": "--reasoning-parser",
+    "enforce_eager": "--enforce-eager",
+}
 
 
-class Vllm(Engine):
+class Vllm(GpuServer):
     """Parallel sizes multiply: `tensor_parallel` x `pipeline_parallel` x `data_parallel` GPUs of one node."""
 
     name = "vllm"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}), tools="parser")
-    options = GPU_OPTIONS
+    flags = FLAGS
+    options = COMMON | frozenset(FLAGS)
+    environment = OFFLINE
 
-    def service(self, model: Path, tokens: int) -> Service:
-        """See `Engine.service`."""
-        return Service("engine", self._command(model), env=OFFLINE, timeout=self.serving.engine_timeout)
+    def _program(self, model: Path) -> tuple[str, ...]:
+        return (_beside_python("vllm"), "serve", str(model))
 
-    def _command(self, model: Path) -> tuple[str, ...]:
-        chosen = self.serving
-        sizes = {
-            "--tensor-parallel-size": chosen.tensor_parallel,
-            "--pipeline-parallel-size": chosen.pipeline_parallel,
-            "--data-parallel-size": chosen.data_parallel,
-        }
-        values = {
-            **{flag: size for flag, size in sizes.items() if size > 1},
-            "--gpu-memory-utilization": chosen.gpu_memory_utilization,
-            "--max-model-len": chosen.max_model_len,
-            "--dtype": chosen.dtype,
-            "--tool-call-parser": chosen.tool_call_parser,
-            "--reasoning-parser": chosen.reasoning_parser,
-        }
-        eager = ["--enforce-eager"] if chosen.enforce_eager else []
-        tools = ["--enable-auto-tool-choice"] if chosen.tool_call_parser else []
-        fixed = ["--host", "{host}", "--port", "{port}", "--generation-config", "vllm"]
-        program = [beside_python("vllm"), "serve", str(model), "--served-model-name", model.name]
-        return (*program, *fixed, *tools, *flags(values), *eager, *chosen.engine_arguments)
+    def _always(self) -> tuple[str, ...]:
+        tools = ("--enable-auto-tool-choice",) if self.serving.tool_call_parser else ()
+        return ("--generation-config", "vllm", *tools)
 
 
-def beside_python(program: str) -> str:
+def _beside_python(program: str) -> str:
     """A program of the environment that runs us, which need not be on PATH."""
     path = Path(sys.executable).with_name(program)
     return str(path) if path.exists() else program

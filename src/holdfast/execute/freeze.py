@@ -12,6 +12,7 @@ from pathlib import Path
 CARRIED = (
     "core/errors.py",
     "core/files.py",
+    "core/leaves.py",
     "core/process.py",
     "core/stage.py",
     "core/artifact.py",

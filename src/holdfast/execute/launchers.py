@@ -75,7 +75,7 @@ def torchrun(command: Sequence[str], task: Task, environ: Mapping[str, str]) -> 
     options = [f"--nproc-per-node={max(1, task.gpus)}"]
     if task.nodes > 1:
         options += [f"--nnodes={task.nodes}", f"--master-addr={first_address(environ)}"]
-        options += [f"--master-port={_free_port()}"]
+        options += [f"--master-port={free_port()}"]
     else:
         options += ["--standalone"]
     return _insert(list(command), [*TORCHRUN, *options])
@@ -123,7 +123,8 @@ def address(node: str) -> str:
     return node or socket.gethostname()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody on this machine listens at, of any address; another program may still be faster."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         return int(probe.getsockname()[1])

@@ -12,7 +12,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -38,7 +37,7 @@ class RayCluster:
         self.task = task
         self.ray = ray
         self.nodes = launchers.node_names(environ, task.nodes)
-        self.address = f"{launchers.first_address(environ)}:{_free_port()}"
+        self.address = f"{launchers.first_address(environ)}:{launchers.free_port()}"
         self.environment = {**environ, **authentication(environ)}
         self.temporary = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets lie in it: their paths must be short
         self.started: list[subprocess.Popen[bytes]] = []
@@ -111,12 +110,6 @@ def _program(command: Sequence[str]) -> str:
     """The `ray` beside the interpreter of the command, otherwise the one on PATH."""
     beside = Path(command[0]).with_name("ray")
     return str(beside) if beside.is_file() else "ray"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 def main(directory: str, key: str, command: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from typing import Any
 from holdfast.core import files, process
 from holdfast.execute import diagnosis
 from holdfast.execute.heartbeat import Interrupted
-from holdfast.execute.launchers import Spot
+from holdfast.execute.launchers import Spot, free_port
 
 TICK = 0.1
 STARTS = 3
@@ -106,7 +106,7 @@ class Services:
 
 
 def _launch(service: Mapping[str, Any], spot: Spot, log: Path, start: Start) -> _Server:
-    port = service.get("port") or _free_port()
+    port = service.get("port") or free_port()
     if service.get("port") and not _is_free(spot.host, port):
         raise Interrupted("failed", f"service {service['name']} cannot have port {port} of {spot.host}: it is taken")
     said = {"{port}": str(port), "{host}": spot.host}
@@ -134,12 +134,6 @@ def _await_answer(server: _Server, keep: Callable[[], None]) -> int | None:
     told = diagnosis.telling_line(files.read_tail(server.log))
     says = f"service {service['name']} did not answer {service['ready']} within {service['timeout']:.0f} s"
     raise Interrupted("failed", f"{says}; its last line: {told}" if told else f"{says}, and printed nothing")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _is_free(host: str, port: int) -> bool:

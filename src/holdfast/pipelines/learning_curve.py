@@ -12,14 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import files
 from holdfast.core.columns import align
 from holdfast.core.record import Record
 from holdfast.core.store import Store
 from holdfast.evaluation.statistics import Estimate, Rewards, accuracy, paired_gain, pooled_gain
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's palette, told apart by colour-blind readers too."""
+from holdfast.pipelines import figures
 
 
 @dataclass(frozen=True)
@@ -103,27 +100,20 @@ def draw(curve: Curve, path: Path, title: str, marks: Mapping[int, str]) -> None
 
     `marks` are steps at which something happened, and what.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, 4.0), dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figures.empty((7.2, 4.0))
     axes = figure.add_subplot()
     start = next(point for point in curve.points if point.run is None)
     runs = sorted({point.run for point in curve.points if point.run})
-    for run, colour in zip(runs, COLOURS * len(runs), strict=False):
+    for run, colour in zip(runs, figures.COLOURS * len(runs), strict=False):
         _draw_run(axes, [start, *(point for point in curve.points if point.run == run)], run, colour)
     for step, words in marks.items():
         axes.axvline(step, color="0.4", linestyle=":", linewidth=1)
         axes.annotate(words, (step, 0.97), xytext=(4, 0), textcoords="offset points", color="0.4", fontsize=8, va="top")
     axes.set(xlabel="optimizer step", ylabel="accuracy on held-out problems", ylim=(0, 1), title=title)
     axes.set_xlim(left=0)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    figures.tidy(axes)
     axes.legend(loc="lower right", frameon=False)
-    temporary = path.with_name(f"{files.TEMPORARY}{files.new_token()}.png")
-    figure.savefig(temporary)
-    temporary.replace(path)
+    figures.save(figure, path)
 
 
 def _draw_run(axes: Any, points: Iterable[Point], label: str, colour: str) -> None:

@@ -11,11 +11,9 @@ from holdfast.core.errors import UserError
 from holdfast.core.record import Record
 from holdfast.core.stage import Ref
 from holdfast.core.store import Store
-from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
-from holdfast.pipelines import conversion
+from holdfast.pipelines import conversion, placing
 
-GPUS_OF_A_CLUSTER = 8
 WITHOUT_WEIGHTS = ("url", "fake")
 """Engines that use no GPU of ours."""
 
@@ -54,19 +52,19 @@ class Models:
 def resources(
     engine: str, nodes: int | None, gpus: int | None, defaults: ClusterDefaults, *, on_cluster: bool
 ) -> tuple[int, int, str]:
-    """Nodes, GPUs of each, and what is to be said of it: what was asked for, what is saved of a cluster, what its
-    nodes have, what is needed.
-    """
-    nodes = nodes or (on_cluster and defaults.nodes) or 1
+    """See `placing.resources`: an engine here takes one GPU unless more are asked for, and some take none."""
     if engine == "url":
         return 1, gpus or 0, ""
     if engine in WITHOUT_WEIGHTS:
         gpus = gpus or 0
-    if on_cluster:
-        usual = GPUS_OF_A_CLUSTER if defaults.gpus is None else defaults.gpus
-        return nodes, usual if gpus is None else gpus, ""
-    note = f"this machine is one node, {nodes} are asked for: running on 1" if nodes > 1 else ""
-    return 1, min(1, len(slots.devices())) if gpus is None else gpus, note
+    return placing.resources(nodes, gpus, defaults, on_cluster=on_cluster, most_here=1)
+
+
+def usual_engine(gpus: int | None, *, on_cluster: bool) -> str:
+    """The engine where nobody named one: vllm where GPUs are asked for, and transformers elsewhere. What the planning
+    machine has makes no difference.
+    """
+    return "vllm" if gpus or (gpus is None and on_cluster) else "transformers"
 
 
 def spread(engine: str, tensor: int, pipeline: int, gpus: int, keys: tuple[str, str]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
+from holdfast.core.config import key_of
 from holdfast.core.errors import DamagedFile, NameTaken, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
@@ -59,7 +60,7 @@ def plan(sweep: Sweep | None, keys: list[str], make: Callable[[Point, str], Cell
     return Cells(_told_apart(cells.values()), tuple(same))
 
 
-def label_keys(sweep: Sweep, by_hand: Collection[str], key_of: Callable[[str], str]) -> list[str]:
+def label_keys(sweep: Sweep, by_hand: Collection[str]) -> list[str]:
     """The keys that name a point: those with a list of values, unless the command line set them."""
     keys = [key for axis in sweep.axes for key in axis if key_of(key) not in by_hand]
     return keys or [key for key in sweep.swept if key_of(key) not in by_hand] or sweep.swept
@@ -115,6 +116,18 @@ def settle_home(store: Store, stage: Stage, wanted: str, notes: list[str], *, as
     if sweeps.exists(store, wanted):
         raise NameTaken(f"`{wanted}` is a sweep, whose points lie in {store.root / wanted}", "choose another name")
     return wanted  # `store.write` says what is in the way
+
+
+def written(cells: Iterable[Cell], store: Store) -> list[Cell]:
+    """Those whose home is bound to them: also of a submission that was refused, where they are owed."""
+    return [cell for cell in cells if store.owner(cell.record.home) == cell.record.key]
+
+
+def remember(cells: Iterable[Cell], name: str, store: Store) -> None:
+    """That these are points of the sweep `name`."""
+    listed = [(cell.record.key, cell.label, cell.point) for cell in cells]
+    if listed:
+        sweeps.remember(store, name, listed)
 
 
 def known_home(store: Store, stage: Stage) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from holdfast.core import files
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
+from holdfast.core.leaves import leaves
 
 if TYPE_CHECKING:
     from holdfast.evaluation.analysis.coverage import Expected
@@ -103,7 +104,7 @@ def of_parts(
 ) -> Rows:
     """An unfinished collection, of which the caller may know how much is wanted; the report goes beside `parts`."""
     found = sorted(parts.glob("*.jsonl"))
-    known = dict(_flat(identity or {}))
+    known = leaves(identity or {})
     return Rows(name, found, parts.parent, REPORT, prompts, repeats, said_by, known)
 
 
@@ -144,18 +145,11 @@ def _home(text: str, home: Path, name: str) -> Rows:
     except (DamagedFile, UnreadableFile):
         content = {}
     identity = content.get("identity")
-    identity = dict(_flat(identity)) if isinstance(identity, dict) else {}
+    identity = leaves(identity) if isinstance(identity, dict) else {}
     wanted, repeats = (content.get("coverage") or {}).get("expected"), identity.get("repeats")
     if not (isinstance(wanted, int) and isinstance(repeats, int) and repeats > 0):
         return Rows(text, paths, home, identity=identity)
     return Rows(text, paths, home, REPORT, wanted // repeats, repeats, METRICS, identity)
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in content.items():
-        found += _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return found
 
 
 def analyse(

@@ -15,6 +15,7 @@ from typing import Any
 from holdfast.core import artifact, files
 from holdfast.core.columns import align
 from holdfast.core.errors import UserError
+from holdfast.core.leaves import leaves
 from holdfast.core.record import Record
 from holdfast.core.store import Store
 from holdfast.evaluation.comparison import Difference, holm, paired_difference
@@ -109,7 +110,7 @@ def _load(name: str, home: Path) -> Evaluation:
         raise UserError(f"`{name}` has no responses: {home / ROWS}", "name another evaluation")
     content = files.read_or_none(home / METRICS, "metrics") or {}
     by_prompt = {prompt: [found[repeat] for repeat in sorted(found)] for prompt, found in responses.items()}
-    return Evaluation(name, home, content.get("step"), by_prompt, dict(_flat(content.get("identity") or {})))
+    return Evaluation(name, home, content.get("step"), by_prompt, leaves(content.get("identity") or {}))
 
 
 def _rows(path: Path) -> Iterator[Row]:
@@ -125,14 +126,6 @@ def _rows(path: Path) -> Iterator[Row]:
             if not sound:
                 raise UserError(f"line {number} of {path} is no row of an evaluation", f"look at it: less {path}")
             yield row
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def compare(evaluations: Sequence[Evaluation], metric: str = ACCURACY, *, force: bool = False) -> View:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import files
 from holdfast.core.errors import UserError
-from holdfast.pipelines.learning_curve import COLOURS
+from holdfast.pipelines import figures
 from holdfast.pipelines.sweep_results import Results, Row, varying
 from holdfast.sweeps.labels import spell
 
@@ -37,22 +36,14 @@ def draw(results: Results, path: Path) -> None:
     figure.suptitle(f"{results.name}: {direction} {results.metric} of {len(scored)} points", fontsize=11)
     if path.suffix.lower() != ".png" or not path.parent.is_dir():
         raise UserError(f"the figure cannot go to {path}, expected a file .png in a directory that is there", "x.png")
-    temporary = path.with_name(f"{files.TEMPORARY}{files.new_token()}.png")
-    figure.savefig(temporary)
-    temporary.replace(path)
+    figures.save(figure, path)
 
 
 def _canvas(count: int) -> tuple[Any, list[Any]]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UserError("figures need matplotlib, which is not installed", "pip install 'holdfast[evals]'") from None
     columns = 2 if count == 4 else min(count, COLUMNS)
     rows = -(-count // columns)
     size = (7.2, 4.0) if count == 1 else (4.0 * columns, 3.2 * rows)
-    figure = Figure(figsize=size, dpi=160, layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = figures.empty(size)
     grid = figure.subplots(rows, columns, squeeze=False).flatten()
     for spare in grid[count:]:
         spare.set_visible(False)
@@ -64,7 +55,7 @@ def _draw_panel(
 ) -> None:
     places = _places(axes, [row.point.get(keys[0]) for row, _ in scored])
     groups = {spell(row.point.get(keys[1])) if len(keys) > 1 else "": None for row, _ in scored}
-    for number, (group, colour) in enumerate(zip(groups, COLOURS * len(groups), strict=False)):
+    for number, (group, colour) in enumerate(zip(groups, figures.COLOURS * len(groups), strict=False)):
         # Thinner than the one below it, so that lines which coincide are both seen.
         weight = 1.0 + 2.5 * (1 - (number + 1) / len(groups))
         chosen = [
@@ -78,8 +69,7 @@ def _draw_panel(
         line = {"color": colour, "linewidth": 1.5 * weight, "markersize": 4 * weight, "label": _shorten(group)}
         axes.plot(*zip(*_means(chosen), strict=True), marks, **line)
     axes.set(xlabel=results.keys[keys[0]], ylabel=results.metric)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    figures.tidy(axes)
     if len(keys) > 1:
         axes.legend(title=results.keys[keys[1]], frameon=False, fontsize=8)
 

@@ -34,7 +34,7 @@ class Handed:
         return self.conversion.plan() if self.conversion else Plan([])
 
 
-def hand_over(request: Request, store: Store, script: str | None) -> Handed:
+def hand_over(request: Request, store: Store) -> Handed:
     """The launch of NeMo RL's script for a request.
 
     Raises:
@@ -51,7 +51,7 @@ def hand_over(request: Request, store: Store, script: str | None) -> Handed:
         planned,
         replace(
             placed,
-            script=script or (None if placed.sweep else SCRIPT),
+            script=placed.script or (None if placed.sweep else SCRIPT),
             tokens=request.tokens,
             usual_name=DEFAULT_NAME,
             time=placed.time or DEFAULT_TIME,

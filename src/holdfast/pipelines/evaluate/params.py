@@ -9,27 +9,24 @@ from typing import Any
 from holdfast.core.errors import ConfigError, UserError
 from holdfast.environments import SHIPPED, settings_of
 from holdfast.pipelines.evaluate.settings import DataSection, EvalConfig, Settings
+from holdfast.pipelines.models import usual_engine
 
 DATASET = "dataset"
 OWN_RULE = {"english_multichoice": "multiple_choice", "multilingual_multichoice": "multiple_choice"}
 """NeMo RL's names of verifiers, and ours."""
 PLACE = "{}"
 """Where NeMo RL's prompt files have the problem."""
-CHOOSING = ("split", "count", "seed")
 
 
 def engine_of(settings: Settings, *, gpus: int | None, on_cluster: bool) -> str:
-    """The engine that was named; otherwise vllm where GPUs are asked for, and transformers elsewhere. What the planning
-    machine has makes no difference.
-    """
+    """The engine that was named, otherwise the usual one."""
     generation = settings.config.generation
     if generation.backend:
         return generation.backend
     if generation.url:
         return "url"
     asked = settings.config.cluster.gpus_per_node if "cluster.gpus_per_node" in settings.said else None
-    wanted = gpus if gpus is not None else asked
-    return "vllm" if (wanted or (wanted is None and on_cluster)) else "transformers"
+    return usual_engine(gpus if gpus is not None else asked, on_cluster=on_cluster)
 
 
 def params(settings: Settings, engine: str, step: int | None) -> dict[str, Any]:

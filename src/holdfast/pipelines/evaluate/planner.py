@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.core import kind
+from holdfast.core.config import key_of
 from holdfast.core.errors import UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
@@ -25,7 +26,7 @@ from holdfast.pipelines.evaluate import params as stage_params
 from holdfast.pipelines.evaluate import settings as configs
 from holdfast.pipelines.evaluate.request import DEFAULT_NAME, Request, wanted, wish
 from holdfast.pipelines.evaluate.settings import Settings
-from holdfast.pipelines.launch.intent import is_override, key_of
+from holdfast.pipelines.launch.intent import is_override
 from holdfast.pipelines.models import Models
 from holdfast.pipelines.points import Cell, Cells
 from holdfast.sweeps.space import Point
@@ -72,6 +73,8 @@ class _Planning:
         self.store = store
         self.stamp = stamp
         self.wanted = wanted(request)
+        self.by_hand = {key_of(token) for token in request.tokens if is_override(token)}
+        self.base = configs.read(self.wanted.config)
         self.notes: list[str] = []
         self.models = Models(store)
         self.on_cluster = self.placed.executor == "slurm"
@@ -88,7 +91,7 @@ class _Planning:
         keys: list[str] = []
         if sweep:
             points.check_room(self.store, f"{FOLDER}/{self.name}")
-            keys = points.label_keys(sweep, self._by_hand(), key_of)
+            keys = points.label_keys(sweep, self.by_hand)
         cells = points.plan(sweep, keys, self._cell)
         return Evaluations(
             self.name,
@@ -99,15 +102,11 @@ class _Planning:
             bool(sweep),
         )
 
-    def _by_hand(self) -> set[str]:
-        return {key_of(token) for token in self.request.tokens if is_override(token)}
-
     def _cell(self, point: Point, label: str) -> Cell:
-        by_hand = self._by_hand()
-        swept = [f"{key}={override_text(value)}" for key, value in point.items() if key_of(key) not in by_hand]
-        found = configs.settle(self.wanted.config, [*swept, *self.request.tokens])
+        swept = [f"{key}={override_text(value)}" for key, value in point.items() if key_of(key) not in self.by_hand]
+        found = self.base.settle([*swept, *self.request.tokens])
         engine = stage_params.engine_of(found, gpus=self.placed.gpus, on_cluster=self.on_cluster)
-        overridden = by_hand | {key_of(key) for key in point}
+        overridden = self.by_hand | {key_of(key) for key in point}
         model, step = self._model(found, engine, overridden)
         nodes, gpus = self._resources(found, engine)
         params = stage_params.params(found, engine, step) | {"accept_missing": self.request.accept_missing}

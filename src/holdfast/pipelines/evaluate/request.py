@@ -8,7 +8,7 @@ from pathlib import Path
 from holdfast.core.errors import ConfigError, UserError
 from holdfast.pipelines.conversion import Wish
 from holdfast.pipelines.launch import request as launches
-from holdfast.pipelines.launch.request import agree
+from holdfast.pipelines.launch.request import config_file
 from holdfast.sweeps import space
 from holdfast.sweeps.space import Sweep
 
@@ -61,9 +61,7 @@ def wanted(request: Request) -> Wanted:
             f"sweep {sweep.where} has script_path, and an evaluation runs no script",
             "leave it out, or launch the script: holdfast launch --sweep " + str(placed.sweep),
         )
-    config = agree("config", placed.config, sweep.config if sweep else None)
-    if config is not None and not Path(config).is_file():
-        raise ConfigError(f"there is no config at {config} (from {Path.cwd()})", "give the path of a YAML file")
+    config = config_file(placed, sweep)
     if placed.behind:
         raise UserError(
             f"nothing takes what stands behind --: {placed.behind[0]}", "only --runner nemo-rl passes it on"

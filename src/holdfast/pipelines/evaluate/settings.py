@@ -5,9 +5,8 @@ Precedence: the defaults that ship, the config file, the sweep, the command line
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from holdfast.core import config
 from holdfast.core.errors import ConfigError
+from holdfast.core.leaves import leaves
 from holdfast.core.schema import Schema, validate
 
 DEFAULTS = "eval.yaml"
@@ -122,42 +122,46 @@ class Settings:
     said: frozenset[str]
 
 
-def defaults() -> dict[str, Any]:
-    """What `eval.yaml` says, interpolations unresolved."""
-    with resources.as_file(resources.files(__package__) / DEFAULTS) as path:
-        return config.read(path)
+@dataclass(frozen=True)
+class Base:
+    """A config file over the defaults, read once for all points: interpolations unresolved."""
+
+    where: str
+    content: dict[str, Any]
+    said: frozenset[str]
+
+    def settle(self, overrides: Sequence[str]) -> Settings:
+        """The config of one point.
+
+        Raises:
+            ConfigError: an unknown key, with the nearest one; a value that cannot be; keys that contradict each other.
+        """
+        merged = config.resolve(config.apply(self.content, overrides), self.where)
+        found = validate(EvalConfig, merged, f"config {self.where}")
+        _check(found, self.where)
+        return Settings(found, self.said.union(map(config.key_of, overrides)))
 
 
-def base(path: str | None) -> dict[str, Any]:
-    """The config file over the defaults, interpolations unresolved."""
-    return config.merge(defaults(), config.read(Path(path)) if path else {})
+def read(path: str | None) -> Base:
+    """The config file over the defaults; without one these alone.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    defaults = config.shipped(__package__, DEFAULTS)
+    written = config.read(Path(path)) if path else {}
+    usual = leaves(defaults)
+    said = {name for name, value in leaves(written).items() if name not in usual or value != usual[name]}
+    return Base(path or DEFAULTS, config.merge(defaults, written), frozenset(said))
 
 
 def settle(path: str | None, overrides: Sequence[str]) -> Settings:
-    """The config of one point.
+    """The config of a command line without a sweep.
 
     Raises:
-        ConfigError: an unknown key, with the nearest one; a value that cannot be; keys that contradict each other.
+        ConfigError: as `read` and `Base.settle` do.
     """
-    where = path or DEFAULTS
-    merged = config.apply(base(path), overrides)
-    found = validate(EvalConfig, config.resolve(merged, where), f"config {where}")
-    usual = _leaves(defaults())
-    written = _leaves(config.read(Path(path)) if path else {})
-    said = {
-        *(name for name, value in written.items() if name not in usual or value != usual[name]),
-        *(token.partition("=")[0].lstrip("+~") for token in overrides),
-    }
-    _check(found, where)
-    return Settings(found, frozenset(said))
-
-
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in content.items():
-        name = f"{prefix}{key}"
-        found |= _leaves(value, f"{name}.") if isinstance(value, dict) and value else {name: value}
-    return found
+    return read(path).settle(overrides)
 
 
 def _check(found: EvalConfig, where: str) -> None:

@@ -55,11 +55,6 @@ def read_base(path: str | None) -> Base:
     return Base(path, content, found)
 
 
-def key_of(token: str) -> str:
-    """The config key that an override sets."""
-    return token.partition("=")[0].lstrip("+~")
-
-
 def is_override(token: str) -> bool:
     return not token.startswith("-") and ("=" in token or token.startswith(("+", "~")))
 
@@ -72,15 +67,15 @@ def intent(base: Base, point: Point, tokens: Iterable[str], behind: Iterable[str
     """
     unchecked = [token if token.startswith(("+", "~")) else f"++{token}" for token in behind if is_override(token)]
     typed = [*(token for token in tokens if is_override(token)), *unchecked]
-    by_hand = {key_of(token) for token in typed}
-    swept = {key: value for key, value in point.items() if key_of(key) not in by_hand}
+    by_hand = {config.key_of(token) for token in typed}
+    swept = {key: value for key, value in point.items() if config.key_of(key) not in by_hand}
     overrides = tuple((key, override_text(value)) for key, value in swept.items())
-    every = frozenset(by_hand | {key_of(key) for key in swept})
+    every = frozenset(by_hand | {config.key_of(key) for key in swept})
     if base.content is None:
-        swept_tokens = [f"{key_of(key)}={text}" for key, text in overrides]
+        swept_tokens = [f"{config.key_of(key)}={text}" for key, text in overrides]
         return Intent(swept, overrides, None, None, every, _said([*swept_tokens, *tokens, *behind]))
     merged = config.apply(base.content, [*(f"{key}={text}" for key, text in overrides), *typed])
-    counted = _restored(_without(merged, profile.placement), merged, map(key_of, swept))
+    counted = _restored(_without(merged, profile.placement), merged, map(config.key_of, swept))
     return Intent(swept, overrides, merged, counted, every, merged)
 
 

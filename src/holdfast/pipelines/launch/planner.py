@@ -12,26 +12,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from holdfast.core import attempt, kind
+from holdfast.core import attempt, config, kind
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
 from holdfast.core.plan import Plan
 from holdfast.core.record import Record
 from holdfast.core.stage import Stage
 from holdfast.core.store import Store
-from holdfast.execute import slots
 from holdfast.execute.choose import ClusterDefaults
 from holdfast.execute.sbatch import seconds
-from holdfast.pipelines import points
+from holdfast.pipelines import placing, points
 from holdfast.pipelines.launch import code, injection, intent, wandb
 from holdfast.pipelines.launch.intent import Base, Intent
-from holdfast.pipelines.launch.request import DEFAULT_TIME, Program, Request
+from holdfast.pipelines.launch.request import Program, Request
 from holdfast.pipelines.points import Cell
 from holdfast.stages import profile as profiles
 from holdfast.stages.profile import Profile
 from holdfast.sweeps.space import Point
 from holdfast.trackers import wandb_run
 
-GPUS_OF_A_CLUSTER = 8
 SECRET = re.compile(r"(?i)(token|secret|passw|credential|private|(^|_)key$|api_?key|(^|_)auth$)")
 FOLDERS = ("checkpoints", "logs", "wandb")
 
@@ -186,8 +184,8 @@ def _label_keys(setting: Setting) -> list[str]:
     sweep = setting.program.sweep
     if sweep is None:
         return []
-    by_hand = {intent.key_of(token) for token in setting.request.forwarded if intent.is_override(token)}
-    return points.label_keys(sweep, by_hand, intent.key_of)
+    by_hand = {config.key_of(token) for token in setting.request.forwarded if intent.is_override(token)}
+    return points.label_keys(sweep, by_hand)
 
 
 def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell:
@@ -199,7 +197,7 @@ def _cell(setting: Setting, found: Intent, label: str, notes: list[str]) -> Cell
         "params": _how(setting, found, stage.key, home, nodes, gpus),
         "gpus": gpus,
         "nodes": nodes,
-        "point": {intent.key_of(key): value for key, value in found.point.items()},
+        "point": {config.key_of(key): value for key, value in found.point.items()},
     }
     return Cell(Record(stage, home, home, placement), found.point, label, nodes, gpus)
 
@@ -241,17 +239,12 @@ def _resources(setting: Setting, found: Intent, notes: list[str]) -> tuple[int, 
     """Nodes, and GPUs of each: flag, config, what is saved of a cluster, what its nodes have, what is present."""
     request, keys = setting.request, setting.profile.resources
     nodes = request.nodes or intent.number_at(found.known, keys.nodes, "--nodes N")
-    nodes = nodes or (setting.on_cluster and setting.defaults.nodes) or 1
     gpus = request.gpus
     if gpus is None:
         gpus = intent.number_at(found.known, keys.gpus, "--gpus N")
-    if setting.on_cluster:
-        default = setting.defaults.gpus
-        usual = GPUS_OF_A_CLUSTER if default is None else default
-        return nodes, usual if gpus is None else gpus
-    if nodes > 1:
-        notes.append(f"this machine is one node, {nodes} are asked for: running on 1")
-    return 1, len(slots.devices()) if gpus is None else gpus
+    nodes, gpus, note = placing.resources(nodes, gpus, setting.defaults, on_cluster=setting.on_cluster)
+    notes += [note] if note else []
+    return nodes, gpus
 
 
 def _how(setting: Setting, found: Intent, key: str, home: str, nodes: int, gpus: int) -> dict[str, Any]:
@@ -302,7 +295,7 @@ def _generation(store: Store, key: str) -> int:
 
 def _words(setting: Setting, home: str, path: Path, nodes: int, gpus: int) -> dict[str, str]:
     """What a profile's injected values may name; what is empty is not injected."""
-    limit = seconds(str(setting.request.time or setting.defaults.time or DEFAULT_TIME)) if setting.on_cluster else 0
+    limit = seconds(str(setting.request.time)) if setting.on_cluster else 0
     return {
         "home": str(path),
         "name": home,

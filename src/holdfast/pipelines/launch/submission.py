@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import os
-import secrets
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from holdfast import trackers
 from holdfast.core import artifact
 from holdfast.core.errors import DamagedFile, UnreadableFile, UserError
-from holdfast.core.plan import REBUILT, Plan, Standing, State, standings
+from holdfast.core.plan import Plan, Standing, State
 from holdfast.core.store import Store
-from holdfast.execute.choose import choose_executor, cluster_defaults, default_parallel, settle_name
+from holdfast.execute.choose import choose_executor
 from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
-from holdfast.pipelines import sweeps
+from holdfast.pipelines import again, placing, points
 from holdfast.pipelines.launch import code, planner
 from holdfast.pipelines.launch.planner import Launch
-from holdfast.pipelines.launch.request import Request, check_cluster, check_numbers, placement_fields, program
+from holdfast.pipelines.launch.request import Request, program
 from holdfast.pipelines.points import Cell
 
 
@@ -31,34 +29,20 @@ class Prepared:
 
 
 def prepare(
-    request: Request,
-    store: Store,
-    executor: str | None,
-    max_parallel: int | None,
-    *,
-    has_root: bool,
-    environ: Mapping[str, str] = os.environ,
+    request: Request, store: Store, executor: str | None, max_parallel: int | None, *, has_root: bool
 ) -> Prepared:
     """The plan of a request, and the placement that its points share.
 
     Raises:
         UserError: it asks for something impossible.
     """
-    defaults = cluster_defaults()
-    request = replace(request, executor=settle_name(executor or defaults.executor, environ))
-    check_numbers(request, max_parallel)
     wanted = program(request)
-    if request.executor == "slurm":
-        check_cluster(request, defaults, environ, has_root=has_root)
-    fields = placement_fields(request, defaults, environ)
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}" if request.new else ""
+    placed = placing.settle(request, executor, max_parallel, has_root=has_root)
     for name in request.trackers:
         trackers.load(name)
-    launch = planner.plan(request, wanted, defaults, store, environ, stamp)
-    at_once = max_parallel or defaults.max_parallel or default_parallel(request.executor)
-    launcher = request.launcher or defaults.launcher or launch.launcher
-    placement = Placement(max_parallel=at_once, launcher=launcher, **fields)
-    return Prepared(launch, placement)
+    launch = planner.plan(placed.request, wanted, placed.defaults, store, os.environ, placed.stamp)
+    launcher = request.launcher or placed.defaults.launcher or launch.launcher
+    return Prepared(launch, replace(placed.placement, launcher=launcher))
 
 
 def for_conversion(prepared: Prepared) -> Placement:
@@ -72,8 +56,8 @@ def draft_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -
     Raises:
         UserError: a name that belongs to other work, or more GPUs than there are.
     """
-    again = _again(prepared, store, rerun=rerun, rebuild=rebuild)
-    return [draft(plan, store, placement, again) for plan, placement in _groups(prepared)]
+    repeated = again.keys(prepared.launch.plan, store, rerun=rerun, rebuild=rebuild)
+    return [draft(plan, store, placement, repeated) for plan, placement in _groups(prepared)]
 
 
 def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -> list[Submission]:
@@ -85,26 +69,19 @@ def submit_all(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) 
     """
     launch = prepared.launch
     executor = choose_executor(prepared.placement.executor)
-    again = _again(prepared, store, rerun=rerun, rebuild=rebuild)
+    repeated = again.keys(launch.plan, store, rerun=rerun, rebuild=rebuild)
     try:
-        done = [submit(plan, store, executor, placement, again) for plan, placement in _groups(prepared)]
+        done = [submit(plan, store, executor, placement, repeated) for plan, placement in _groups(prepared)]
     except UserError:
-        _remember(launch, [cell for cell in launch.cells if store.owner(cell.record.home) == cell.record.key], store)
+        _remember(launch, points.written(launch.cells, store), store)
         raise
     _remember(launch, launch.cells, store)
     return done
 
 
 def _remember(launch: Launch, cells: Sequence[Cell], store: Store) -> None:
-    """That these are points of the sweep, where it is one; also of a submission that was refused: they are owed."""
-    if launch.is_sweep and cells:
-        sweeps.remember(store, launch.name, [(cell.record.key, cell.label, cell.point) for cell in cells])
-
-
-def _again(prepared: Prepared, store: Store, *, rerun: bool, rebuild: bool) -> set[str]:
-    take = REBUILT if rebuild else frozenset[State]()
-    take |= {State.COMPLETE} if rerun else frozenset[State]()
-    return {each.record.key for each in standings(prepared.launch.plan, store) if each.state in take}
+    if launch.is_sweep:
+        points.remember(cells, launch.name, store)
 
 
 def _groups(prepared: Prepared) -> Iterator[tuple[Plan, Placement]]:

@@ -16,7 +16,6 @@ from holdfast.core.errors import UserError
 from holdfast.environments.responses import response_object
 from holdfast.stages.rescore import read_rows
 
-FORMATS = ("nemo-gym", "parquet", "dataset")
 GROUP = 1000
 """Rows of one group of a Parquet file."""
 CARD = """---

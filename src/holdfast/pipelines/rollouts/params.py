@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from holdfast.engines import options_of
+from holdfast.pipelines.models import usual_engine
 from holdfast.pipelines.rollouts.settings import RolloutConfig, Settings
 
 ONLY_SOME: tuple[str, ...] = (
@@ -20,12 +21,12 @@ ONLY_SOME += ("tensor_parallel", "pipeline_parallel", "enforce_eager")
 
 
 def engine_of(settings: Settings, *, gpus: int | None, on_cluster: bool) -> str:
-    """The engine that was named; otherwise vllm where GPUs are asked for, and transformers elsewhere."""
+    """The engine that was named, otherwise the usual one."""
     engine = settings.config.engine
     if engine.name or engine.url:
         return engine.name or "url"
     wanted = gpus if gpus is not None else settings.config.cluster.gpus_per_node
-    return "vllm" if (wanted or (wanted is None and on_cluster)) else "transformers"
+    return usual_engine(wanted, on_cluster=on_cluster)
 
 
 def params(settings: Settings, engine: str) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from holdfast.pipelines.launch import request as launches
 from holdfast.pipelines.rollouts import settings
 from holdfast.pipelines.rollouts.settings import Settings
 
-DEFAULT_TIME = "4:0:0"
-
 
 @dataclass(frozen=True)
 class Request:

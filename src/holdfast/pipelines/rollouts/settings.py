@@ -5,9 +5,8 @@ Precedence: the defaults that ship, the config file, the command line.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from pydantic import Field
 
 from holdfast.core import config
 from holdfast.core.errors import ConfigError, unknown_key
+from holdfast.core.leaves import leaves
 from holdfast.core.schema import Schema, validate
 
 DEFAULTS = "rollouts.yaml"
@@ -128,7 +128,7 @@ def settle(path: Path, overrides: Sequence[str]) -> Settings:
     Raises:
         ConfigError: an unknown key, with the nearest one; a value that cannot be; no environment, no model.
     """
-    ships = _defaults()
+    ships = config.shipped(__package__, DEFAULTS)
     written = config.read(path)
     _check_keys(written, ships, f"config {path}")
     merged = config.apply(config.merge(ships, written), [_opened(token) for token in overrides])
@@ -136,13 +136,8 @@ def settle(path: Path, overrides: Sequence[str]) -> Settings:
     for key, value in (("environment.name", found.environment.name), ("model", found.model)):
         if value is None:
             raise ConfigError(f"config {path} needs {key}, which is not given", f"add it to {path}, or {key}=...")
-    typed = frozenset(token.partition("=")[0].lstrip("+~") for token in overrides)
-    return Settings(found, path, frozenset(_leaves(written)) | typed, typed)
-
-
-def _defaults() -> dict[str, Any]:
-    with resources.as_file(resources.files(__package__) / DEFAULTS) as path:
-        return config.read(path)
+    typed = frozenset(map(config.key_of, overrides))
+    return Settings(found, path, frozenset(leaves(written)) | typed, typed)
 
 
 def _opened(token: str) -> str:
@@ -157,11 +152,3 @@ def _check_keys(written: Mapping[str, Any], ships: Mapping[str, Any], where: str
         below = ships[key]
         if isinstance(value, dict) and isinstance(below, dict) and f"{prefix}{key}." != OPEN:
             _check_keys(value, below, where, f"{prefix}{key}.")
-
-
-def _leaves(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from holdfast.core.plan import REBUILT, State, standings
 from holdfast.core.store import Store
-from holdfast.execute.choose import choose_executor, cluster_defaults, default_parallel, settle_name
+from holdfast.execute.choose import choose_executor
 from holdfast.execute.submit import Draft, Placement, Submission, draft, submit
-from holdfast.pipelines.launch.request import check_cluster, check_numbers, placement_fields
+from holdfast.pipelines import again, placing
 from holdfast.pipelines.rollouts import planner
 from holdfast.pipelines.rollouts.planner import Collected
-from holdfast.pipelines.rollouts.request import DEFAULT_TIME, Request
+from holdfast.pipelines.rollouts.request import Request
 
 
 @dataclass(frozen=True)
@@ -35,30 +30,15 @@ def prepare(
     *,
     has_root: bool,
     rebuild: bool = False,
-    environ: Mapping[str, str] = os.environ,
 ) -> Prepared:
     """The plan of a request, and where it runs.
 
     Raises:
         UserError: it asks for something impossible.
     """
-    defaults = cluster_defaults()
-    placed = replace(
-        request.placed,
-        executor=settle_name(executor or defaults.executor, environ),
-        time=request.placed.time or (str(defaults.time) if defaults.time else DEFAULT_TIME),
-    )
-    check_numbers(placed, max_parallel)
-    if placed.executor == "slurm":
-        check_cluster(placed, defaults, environ, has_root=has_root)
-    fields = placement_fields(placed, defaults, environ)
-    stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}" if placed.new else ""
-    found = planner.plan(replace(request, placed=placed), defaults, store, stamp)
-    at_once = max_parallel or defaults.max_parallel or default_parallel(placed.executor)
-    placement = Placement(max_parallel=at_once, **{**fields, "launcher": "plain"})
-    take = REBUILT if rebuild else frozenset[State]()
-    again = {each.record.key for each in standings(found.plan, store) if each.state in take}
-    return Prepared(found, placement, frozenset(again))
+    placed = placing.settle(request.placed, executor, max_parallel, has_root=has_root)
+    found = planner.plan(replace(request, placed=placed.request), placed.defaults, store, placed.stamp)
+    return Prepared(found, placed.placement, again.keys(found.plan, store, rebuild=rebuild))
 
 
 def draft_all(prepared: Prepared, store: Store) -> Draft:
