@@ -16,10 +16,10 @@ CODE := src tests scripts $(wildcard bench examples)
 STEADY := tests/test_layers.py tests/test_docs.py tests/test_repository.py $(shell grep -rl --include="test_*.py" golden_keys tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert bench-analyze bench-view docs wheel hooks lock system-packages clean
+.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert bench-analyze bench-view bench-rollouts-memory docs wheel hooks lock system-packages clean
 
 help:  ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(INSTALLED)  ## Make .venv with the pinned packages and holdfast itself
 
@@ -68,6 +68,9 @@ bench-convert: $(INSTALLED)  ## Measure a conversion of 2 GB beside torch and cp
 
 bench-view: $(INSTALLED)  ## Measure the page on 1,000,000 rollouts of 2 KB (ARGS='--rows 100000' for fewer)
 	$(PYTHON_BIN) bench/view.py $(ARGS)
+
+bench-rollouts-memory: $(INSTALLED)  ## Measure memory from 10,000 to 1,000,000 rollouts (ARGS='--large 100000' for less)
+	$(PYTHON_BIN) bench/rollouts_memory.py $(ARGS)
 
 $(BENCH_INSTALLED): requirements/bench.txt scripts/install.sh
 	sh scripts/install.sh $(BENCH_VENV) requirements/bench.txt

@@ -11,7 +11,8 @@ import pytest
 from holdfast.core import files
 from holdfast.core.errors import ConfigError
 from holdfast.evaluation import report
-from holdfast.evaluation.metrics import default_ks, prompt_values, spread, summarise
+from holdfast.evaluation.metrics import default_ks, prompt_values, summarise
+from holdfast.evaluation.recorded import spread
 from holdfast.evaluation.statistics import accuracy
 from holdfast.rollouts.collection import Row, Sample
 
@@ -36,6 +37,13 @@ def rows(rewards: dict[str, list[float]], **fields: Any) -> dict[Sample, Row]:
     return {sample: row(reward, f"a{reward}", **fields) for sample, reward in pairs}
 
 
+def listed(there: dict[Sample, Row]) -> list[Row]:
+    """As they are published: by prompt and repeat."""
+    order = {each: number for number, each in enumerate(dict.fromkeys(sample.id for sample in there))}
+    samples = sorted(there, key=lambda sample: (order[sample.id], sample.repeat))
+    return [{**sample._asdict(), **there[sample]} for sample in samples]
+
+
 REWARDS = {f"p{number}": [float(number % 3 == 0), float(number % 2), 1.0, 0.0] for number in range(60)}
 
 
@@ -44,7 +52,7 @@ def by_name(content: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def test_numbers_are_those_of_the_rows() -> None:
-    content = summarise(rows(REWARDS), list(REWARDS), 4, step=7, identity={"engine": "fake"})
+    content = summarise(listed(rows(REWARDS)), list(REWARDS), 4, step=7, identity={"engine": "fake"})
     found = by_name(content)
     assert list(found) == ["accuracy", "pass@2", "pass@4", "pass^2", "pass^4", "maj@2", "maj@4"]
     expected = accuracy(REWARDS)
@@ -62,7 +70,7 @@ def test_what_is_missing_is_counted_by_reason_and_bounded_and_never_scored() -> 
     for repeat in range(4):
         del there[Sample("p1", repeat)]
     del there[Sample("p3", 2)]
-    content = summarise(there, list(REWARDS), 4, failed={"scorer_timeout": 4, "connection": 1})
+    content = summarise(listed(there), list(REWARDS), 4, failed={"scorer_timeout": 4, "connection": 1})
     found = by_name(content)
     assert (content["coverage"]["expected"], content["coverage"]["done"]) == (240, 235)
     assert content["coverage"]["failed"] == {"connection": 1, "scorer_timeout": 4}
@@ -75,7 +83,8 @@ def test_what_is_missing_is_counted_by_reason_and_bounded_and_never_scored() -> 
 
 
 def test_more_than_was_asked_for_does_not_count() -> None:
-    content = summarise(rows(REWARDS), list(REWARDS)[:40], 1)
+    there = {sample: each for sample, each in rows(REWARDS).items() if sample.id in list(REWARDS)[:40]}
+    content = summarise(listed(there), list(REWARDS)[:40], 1)
     (found,) = content["metrics"]
     assert (found["n_prompts"], content["coverage"]["expected"], found["method"]) == (40, 40, "wilson")
     assert found["value"] == fmean(each[0] for each in list(REWARDS.values())[:40])
@@ -84,7 +93,7 @@ def test_more_than_was_asked_for_does_not_count() -> None:
 def test_rewards_that_are_no_shares_have_their_best_and_no_bounds() -> None:
     there = rows({f"p{number}": [float(number), -3.0] for number in range(40)})
     del there[Sample("p0", 0)]
-    content = summarise(there, [f"p{number}" for number in range(40)], 2)
+    content = summarise(listed(there), [f"p{number}" for number in range(40)], 2)
     assert by_name(content)["best@2"]["value"] == fmean(range(1, 40))
     assert content["coverage"]["bounds"] is None
 
@@ -95,13 +104,13 @@ def test_truncation_and_time_are_said() -> None:
         Sample("p0", 0): row(0.0, finish="length"),
         Sample("p1", 0): row(0.0, start=100, seconds=5),
     }
-    content = summarise(there, list(REWARDS), 4)
+    content = summarise(listed(there), list(REWARDS), 4)
     assert content["truncated"]["value"] == pytest.approx(1 / 240)
     assert content["time"]["busy"] == 6, "the pause between attempts is no time that was spent"
 
 
 def test_the_file_is_json_although_nothing_is_known_of_an_interval() -> None:
-    content = summarise(rows({"a": [5.0, 7.0]}), ["a"], 2)
+    content = summarise(listed(rows({"a": [5.0, 7.0]})), ["a"], 2)
     assert by_name(content)["accuracy"]["low"] is None
     assert files.decode(files.encode(content), "metrics.json", "metrics") == json.loads(json.dumps(content))
     assert report.lines(content)[1].split() == ["accuracy", "6.000", "1"]
@@ -109,13 +118,13 @@ def test_the_file_is_json_although_nothing_is_known_of_an_interval() -> None:
 
 def test_nothing_at_all_is_refused() -> None:
     with pytest.raises(ValueError, match="no response"):
-        summarise({}, ["a"], 2)
+        summarise([], ["a"], 2)
 
 
 def test_the_table_says_what_the_file_says() -> None:
     there = rows(REWARDS)
     del there[Sample("p1", 0)]
-    content = summarise(there, list(REWARDS), 4, failed={"timeout": 1})
+    content = summarise(listed(there), list(REWARDS), 4, failed={"timeout": 1})
     table = report.lines(content)
     value, interval = report.spell(by_name(content)["accuracy"])
     assert table[1].split("  ")[0] == "accuracy" and value in table[1] and interval in table[1]

@@ -138,6 +138,22 @@ def test_finding_what_is_owed_holds_no_responses(tmp_path: Path) -> None:
     tracemalloc.stop()
 
 
+def test_what_is_written_later_is_taken_in_once(tmp_path: Path) -> None:
+    part = write(tmp_path, 1, "aa", row("p", 0, 0.0, finished=2.0), failure("q", 0, response="x"))
+    whole = part.read_bytes()
+    part.write_bytes(whole + whole[:20])
+    index = Collection(tmp_path, 9, "reader").index(["p", "q"], 2)
+    assert (index.done, index.passed_over) == (1, 1)
+    part.write_bytes(whole + json.dumps({"schema": 1, **row("p", 1)}).encode() + b"\n")
+    write(tmp_path, 2, "bb", row("p", 0, 1.0, finished=1.0), failure("q", 0), row("q", 1))
+    for _ in range(2):
+        index.update()
+        assert (index.done, index.passed_over) == (3, 0), "the torn line is whole now"
+        assert list(index.owed()) == [Owed(Sample("q", 0), has_response=True, failures=2)]
+        assert index.row(Sample("p", 0))["reward"] == 1.0, "the one that was finished first"
+    index.close()
+
+
 BASE: dict[str, Any] = {"environment": "e", "version": 1, "model": "m", "sampling": {"t": 1.0}, "template": "x"}
 
 

@@ -9,7 +9,8 @@ as many independent trials as would give the spread that the prompts' means have
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from statistics import NormalDist, fmean
 from typing import Any, NamedTuple
 
@@ -18,6 +19,8 @@ from holdfast.evaluation.statistics import estimate_mean, t_quantile
 FEW = 30
 """Prompts, below which a bounded mean gets Wilson's interval."""
 RESAMPLES = 4000
+CELLS = 1 << 19
+"""How many prompts are drawn at a time."""
 
 
 class Interval(NamedTuple):
@@ -55,7 +58,9 @@ def mean_interval(values: Sequence[float], *, trials: bool, confidence: float = 
     return _wilson_interval(values, trials, confidence)
 
 
-def bootstrap_interval(values: Sequence[float], seed: int = 0, confidence: float = 0.95) -> Interval:
+def bootstrap_interval(
+    values: Sequence[float], seed: int = 0, confidence: float = 0.95, *, cells: int = CELLS
+) -> Interval:
     """Of the mean of values whose distribution is far from normal (pass@k, maj@k): prompts are drawn again, with all
     that was asked of them, and the interval holds the middle of the means. Few prompts get Wilson's.
 
@@ -68,8 +73,8 @@ def bootstrap_interval(values: Sequence[float], seed: int = 0, confidence: float
 
     draw = numpy.random.default_rng(seed)
     given = numpy.asarray(values, dtype=float)
-    # Many prompts in steps, so that the indices are some tens of megabytes.
-    step = max(1, 4_000_000 // len(given))
+    # Many prompts in steps, so that the indices are some megabytes; the draws are the same in steps of any size.
+    step = max(1, cells // len(given))
     sizes = [min(step, RESAMPLES - start) for start in range(0, RESAMPLES, step)]
     means = numpy.concatenate([given[draw.integers(0, len(given), (size, len(given)))].mean(axis=1) for size in sizes])
     low, high = numpy.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -109,17 +114,25 @@ class Variance(NamedTuple):
     from_repeats: float
 
 
-def variance_parts(rewards: Sequence[Sequence[float]]) -> Variance | None:
+def variance_parts(rewards: Iterable[Sequence[float]]) -> Variance | None:
     """By one-way analysis of variance (Searle, Casella and McCulloch, "Variance Components", 1992, section 3.6); None
     without two prompts and one prompt with two responses.
     """
-    sizes = [len(each) for each in rewards]
+    sizes, sums, means = array("L"), array("d"), array("d")
+
+    def squares() -> Iterator[float]:
+        for each in rewards:
+            mean = fmean(each)
+            sizes.append(len(each))
+            sums.append(math.fsum(each))
+            means.append(mean)
+            yield from ((value - mean) ** 2 for value in each)
+
+    inside = math.fsum(squares())
     total, groups = sum(sizes), len(sizes)
     if groups < 2 or total == groups:
         return None
-    everything = math.fsum(map(math.fsum, rewards)) / total
-    means = [fmean(each) for each in rewards]
-    inside = math.fsum((value - mean) ** 2 for each, mean in zip(rewards, means, strict=True) for value in each)
+    everything = math.fsum(sums) / total
     outside = math.fsum(size * (mean - everything) ** 2 for size, mean in zip(sizes, means, strict=True))
     within = inside / (total - groups)
     usual = (total - sum(size**2 for size in sizes) / total) / (groups - 1)

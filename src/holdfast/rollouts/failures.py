@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Collection as Container
 from collections.abc import Iterable, Iterator
@@ -37,26 +38,30 @@ class Failed(NamedTuple):
 
 def read(parts: Path, ids: Container[str], repeats: int) -> Iterator[Failed]:
     """The failures of `repeats` rollouts of each of `ids`, in the order in which attempts wrote them."""
-    numbers: Counter[Sample] = Counter()
+    numbers: dict[str, array[int]] = {}
     for part in sorted(parts.glob("*.jsonl")):
         with open(part, "rb") as lines:
             for line in lines:
                 row = _failure(line)
                 if row and row["id"] in ids and 0 <= row["repeat"] < repeats:
                     sample = Sample(row["id"], row["repeat"])
-                    numbers[sample] += 1
-                    yield _as_failed(row, sample, numbers[sample])
+                    if sample.id not in numbers:
+                        numbers[sample.id] = array("I", [0]) * repeats
+                    numbers[sample.id][sample.repeat] += 1
+                    yield _as_failed(row, sample, numbers[sample.id][sample.repeat])
 
 
 def summarise(found: Iterable[Failed], index: Index) -> tuple[Counter[str], str]:
     """How many of what is not in `index` failed last with which type, and the first failure of them in words."""
-    last: dict[Sample, str] = {}
+    types: dict[str, int] = {}
+    last = array("I", [0]) * index.wanted
     first = ""
     for each in found:
         if not index.has(each.sample):
-            last[each.sample] = each.type
+            last[index.place(each.sample)] = types.setdefault(each.type, len(types) + 1)
             first = first or f"{each.type}: {each.message}"
-    return Counter(last.values()), first
+    names = ["", *types]
+    return Counter(names[each] for each in last if each), first
 
 
 def _failure(line: bytes) -> dict[str, Any] | None:
@@ -66,8 +71,9 @@ def _failure(line: bytes) -> dict[str, Any] | None:
         row = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    is_one = isinstance(row, dict) and isinstance(row.get("error"), dict) and {"id", "repeat"} <= row.keys()
-    return row if is_one else None
+    if not isinstance(row, dict) or not isinstance(row.get("error"), dict):
+        return None
+    return row if isinstance(row.get("id"), str) and isinstance(row.get("repeat"), int) else None
 
 
 def _as_failed(row: dict[str, Any], sample: Sample, number: int) -> Failed:

@@ -1,7 +1,7 @@
 """Where each row is, without holding rows: of a line only the few fields are decoded that say whose it is.
 
-For a million wanted rows it takes 25 MB beside the prompts' ids. msgspec is loaded with this module, so it is imported
-late.
+For a million wanted rows it takes 10 MB beside the prompts' ids, and 8 MB more where responses lack a grade. msgspec is
+loaded with this module, so it is imported late.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ OPEN_PARTS = 64
 NOWHERE = -1
 NOT_ITS_OWN = frozenset({Failure.ENGINE_DOWN, Failure.STALLED})
 """Failures that befell everything that was in flight, and say nothing of the rollout itself."""
-LATE = float("inf")
 
 
 class _Timing(msgspec.Struct):
@@ -45,7 +44,12 @@ class _Head(msgspec.Struct):
     response: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Standing(msgspec.Struct):
+    model: str = "started for this"
+
+
 _decoder = msgspec.json.Decoder(_Head)
+_standings = msgspec.json.Decoder(_Standing)
 encode = msgspec.json.Encoder().encode
 
 
@@ -53,7 +57,8 @@ class Index:
     """The rows of `repeats` responses to each of `ids`, as far as they are there, in the parts of one directory.
 
     Where several attempts recorded the same response, the one that was finished first counts. Lines that are torn,
-    foreign or of a later version are passed over; they stay where they are, and what they held is owed.
+    foreign or of a later version are passed over; they stay where they are, and what they held is owed. What is written
+    later is taken in by `update`.
 
     Raises:
         UserError: two prompts have the same id.
@@ -67,15 +72,29 @@ class Index:
         self.repeats = repeats
         self.wanted = len(ids) * repeats
         self._places = array("q", [NOWHERE]) * self.wanted
-        self._ungraded = array("q", [NOWHERE]) * self.wanted
-        self._finished = array("d", [LATE]) * self.wanted
+        self._ungraded: array[int] | None = None
         self._failures = array("H", [0]) * self.wanted
         self.done = 0
-        self.passed_over = 0
-        self._parts = sorted(parts.glob("*.jsonl"))
+        self._foreign = 0
+        self._directory = parts
+        self._parts: list[Path] = []
+        self._ends: list[int] = []
+        self._torn: set[int] = set()
         self._open: dict[int, IO[bytes]] = {}
+        self.update()
+
+    def update(self) -> None:
+        """Take in what was written since; to be called while nobody iterates."""
+        known = set(self._parts)
+        self._parts += [part for part in sorted(self._directory.glob("*.jsonl")) if part not in known]
+        self._ends += [0] * (len(self._parts) - len(self._ends))
         for number, part in enumerate(self._parts):
             self._scan(number, part)
+
+    @property
+    def passed_over(self) -> int:
+        """Lines that count for nothing."""
+        return self._foreign + len(self._torn)
 
     def owed(self, attempts: int | None = None) -> Iterator[Owed]:
         """What is not there, repeat by repeat, so that all prompts are begun early; what failed `attempts` times is
@@ -85,7 +104,7 @@ class Index:
             for each, number in self._order.items():
                 at = number * self.repeats + repeat
                 if self._places[at] == NOWHERE and (attempts is None or self._failures[at] < attempts):
-                    yield Owed(Sample(each, repeat), self._ungraded[at] != NOWHERE, self._failures[at])
+                    yield Owed(Sample(each, repeat), self._has_response(at), self._failures[at])
 
     @property
     def ids(self) -> Collection[str]:
@@ -94,7 +113,11 @@ class Index:
 
     def has(self, sample: Sample) -> bool:
         """Whether it is there."""
-        return self._places[self._order[sample.id] * self.repeats + sample.repeat] != NOWHERE
+        return self._places[self.place(sample)] != NOWHERE
+
+    def place(self, sample: Sample) -> int:
+        """Which of all that is wanted a sample is, from 0, by prompt and repeat."""
+        return self._order[sample.id] * self.repeats + sample.repeat
 
     def first_rows(self) -> Iterator[Row]:
         """One row of each prompt that has any."""
@@ -139,35 +162,56 @@ class Index:
             self._open.popitem()[1].close()
 
     def _scan(self, number: int, part: Path) -> None:
-        offset = 0
+        """Enter the lines behind those that were entered; a torn one may be whole the next time."""
+        self._torn.discard(number)
+        end = self._ends[number]
         with open(part, "rb") as lines:
+            lines.seek(end)
             for line in lines:
-                self._enter(line, number << PART_BITS | offset)
-                offset += len(line)
+                if not line.endswith(b"\n"):
+                    self._torn.add(number)
+                    break
+                self._enter(line, number << PART_BITS | end)
+                end += len(line)
+        self._ends[number] = end
 
     def _enter(self, line: bytes, place: int) -> None:
-        try:
-            head = _decoder.decode(line) if line.endswith(b"\n") else None
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            head = None
-        if head is None or head.schema != SCHEMA or (head.error is msgspec.UNSET and head.reward is msgspec.UNSET):
-            self.passed_over += 1
+        head = _head(line)
+        if head is None:
+            self._foreign += 1
             return
-        if head.id not in self._order or not 0 <= head.repeat < self.repeats:
+        prompt = self._order.get(head.id)
+        if prompt is None or not 0 <= head.repeat < self.repeats:
             return
-        at = self._order[head.id] * self.repeats + head.repeat
+        at = prompt * self.repeats + head.repeat
         if head.error is not msgspec.UNSET:
             self._failures[at] = min(self._failures[at] + (head.error.type not in NOT_ITS_OWN), 2**16 - 1)
             if head.response is not msgspec.UNSET:
-                self._ungraded[at] = place
-        elif head.timing.finished < self._finished[at]:
-            self.done += self._places[at] == NOWHERE
-            self._places[at], self._finished[at] = place, head.timing.finished
+                self._enter_ungraded(at, place)
+        elif self._places[at] == NOWHERE:
+            self.done += 1
+            self._places[at] = place
+        elif head.timing.finished < self._finished(self._places[at]):
+            self._places[at] = place
 
-    def _read_at(self, places: array[int], sample: Sample) -> Row:
+    def _enter_ungraded(self, at: int, place: int) -> None:
+        if self._ungraded is None:
+            self._ungraded = array("q", [NOWHERE]) * self.wanted
+        self._ungraded[at] = place
+
+    def _has_response(self, at: int) -> bool:
+        return self._ungraded is not None and self._ungraded[at] != NOWHERE
+
+    def _finished(self, place: int) -> float:
+        """When the row at a place was, read again: what is there twice is rare."""
+        head = _head(self._line(place))
+        assert head is not None
+        return head.timing.finished
+
+    def _read_at(self, places: array[int] | None, sample: Sample) -> Row:
         place = NOWHERE
-        if sample.id in self._order and 0 <= sample.repeat < self.repeats:
-            place = places[self._order[sample.id] * self.repeats + sample.repeat]
+        if places is not None and sample.id in self._order and 0 <= sample.repeat < self.repeats:
+            place = places[self.place(sample)]
         if place == NOWHERE:
             raise KeyError(sample)
         return self._read(place)
@@ -185,3 +229,18 @@ class Index:
         file = self._open[number]
         file.seek(offset)
         return file.readline()
+
+
+def standing(line: bytes) -> str:
+    """Whose word it is that the engine of a row served the model."""
+    return _standings.decode(line).model
+
+
+def _head(line: bytes) -> _Head | None:
+    """None of a line that is no row of ours."""
+    try:
+        head = _decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    is_row = head.error is not msgspec.UNSET or head.reward is not msgspec.UNSET
+    return head if head.schema == SCHEMA and is_row else None

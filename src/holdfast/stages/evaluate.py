@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from holdfast.core.kind import Kind
 from holdfast.core.service import Service
 from holdfast.environments import load_environment, with_version
 from holdfast.evaluation.collecting import Asking, Collecting
-from holdfast.rollouts.collection import Collection, Sample
+from holdfast.rollouts.collection import Collection
 from holdfast.stages import asking
 from holdfast.stages.asking import AskingParams
 
@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from holdfast.environments import Environment
     from holdfast.rollouts.row_index import Index
 
-COUNTED = ("reward", "success", "answer", "finish", "usage", "timing")
-"""What of a row its metrics depend on."""
+ROWS = "rows.jsonl"
 
 
 class EvaluateParams(AskingParams):
@@ -80,13 +79,15 @@ class Evaluate(Kind):
         collection = Collection(out.parts(key), out.attempt, out.token)
         ids = [prompt.id for prompt in environment.prompts()]
         failed: dict[str, int] = {}
-        with contextlib.closing(collection.index(ids, params.repeats)) as before:
-            if before.done < before.wanted:
+        with contextlib.closing(collection.index(ids, params.repeats)) as index:
+            if index.done < index.wanted:
                 engines = asking.engines_of(params, key, asking.model_of(params, inputs), environment.max_tokens, out)
                 asked = Asking(environment, asking.template_of(params), params.verifier_workers, engines)
-                counts = asyncio.run(Collecting(asked, out, params.accept_missing).run(collection, before))
+                counts = asyncio.run(Collecting(asked, out, params.accept_missing).run(collection, index))
                 failed = dict(counts.failed)
-        _write(params, environment, collection.index(ids, params.repeats), failed, out)
+                index.update()
+            standings = _write_rows(index, out.path / ROWS)
+        _write_metrics(params, environment, standings, failed, out)
 
 
 def _intent(params: EvaluateParams) -> dict[str, Any]:
@@ -95,22 +96,24 @@ def _intent(params: EvaluateParams) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name not in Evaluate().placed_params(said)}
 
 
-def _write(
-    params: EvaluateParams, environment: Environment, index: Index, failed: Mapping[str, int], out: Output
-) -> None:
-    """`rows.jsonl` in the order of the prompts, `metrics.json`, and lines of `metrics.jsonl`."""
-    from holdfast.evaluation import metrics, nemo_rl_files
-
-    kept: dict[Sample, dict[str, Any]] = {}
+def _write_rows(index: Index, path: Path) -> set[str]:
+    """In the order of the prompts. Returns whose word it was that the engines served the model."""
     standings = set()
-    with open(out.path / "rows.jsonl", "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8") as file:
         for row in index.rows():
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            kept[Sample(row["id"], row["repeat"])] = {name: row[name] for name in COUNTED if name in row}
             standings.add(row.get("model", "started for this"))
-    index.close()
+    return standings
+
+
+def _write_metrics(
+    params: EvaluateParams, environment: Environment, standings: Set[str], failed: Mapping[str, int], out: Output
+) -> None:
+    """`metrics.json`, lines of `metrics.jsonl`, and NeMo RL's files where they are wanted."""
+    from holdfast.evaluation import metrics, nemo_rl_files, published
+
     content = metrics.summarise(
-        kept,
+        published.read(out.path / ROWS),
         [prompt.id for prompt in environment.prompts()],
         params.repeats,
         step=params.step or 0,
@@ -127,4 +130,4 @@ def _write(
     out.metric(params.step or 0, **{each["name"]: each["value"] for each in content["metrics"]})
     (out.path / "metrics.json").write_bytes(files.encode(content))
     if params.save_path:
-        nemo_rl_files.write(Path(params.save_path), out.path / "rows.jsonl", params.model_dump(mode="json"))
+        nemo_rl_files.write(Path(params.save_path), out.path / ROWS, params.model_dump(mode="json"))

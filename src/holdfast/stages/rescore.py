@@ -18,6 +18,7 @@ from holdfast.core.errors import UserError
 from holdfast.core.kind import Kind, Params
 from holdfast.core.service import Service
 from holdfast.environments.episodes import Episodes, load_episodes
+from holdfast.evaluation import published
 from holdfast.stages import rollout_files
 from holdfast.stages.rollout_files import FAILURES, ROLLOUTS, VIEWS
 
@@ -70,10 +71,10 @@ class Rescore(Kind):
                 f"{missing:,} rollouts came to no judgement, the first: {first}",
                 f"--accept-missing {missing} publishes without them",
             )
-        ids = list(dict.fromkeys(row["id"] for row in read_rows(source)))
-        repeats = 1 + max(row["repeat"] for row in read_rows(source))
+        found = published.survey(source)
+        rows = published.read_in_order(out.path / ROLLOUTS, found)
         identity = {"problems": episodes.identity(), **params.model_dump(mode="json")}
-        rollout_files.write_metrics(read_rows(out.path / ROLLOUTS), ids, repeats, out, identity, failed)
+        rollout_files.write_metrics(rows, found.ids, found.repeats, out, identity, failed)
 
     def published(self, params: RescoreParams, home: Path) -> None:
         rollout_files.refresh_analysis(home)

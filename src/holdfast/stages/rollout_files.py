@@ -13,18 +13,18 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from holdfast.core import files
+from holdfast.evaluation import published
 from holdfast.rollouts import failures
-from holdfast.rollouts.collection import Sample
 from holdfast.stages import asking
 
 if TYPE_CHECKING:
     from holdfast.core.output import Output
-    from holdfast.rollouts.collection import Row
+    from holdfast.evaluation.recorded import Row
     from holdfast.rollouts.row_index import Index
     from holdfast.stages.problems import Problems
     from holdfast.stages.rollouts import RolloutParams
@@ -34,8 +34,6 @@ ANALYSIS = "reward_analysis.log"
 ENTRY = "import sys; sys.argv[0] = 'holdfast'; from holdfast.cli.main import main; sys.exit(main())"
 VIEWS = ("reward_analysis*", f"{LOGS}/*")
 """What is made anew, or is no result: listed and not sealed."""
-COUNTED = ("reward", "success", "answer", "finish", "usage", "timing")
-"""What of a row its metrics depend on."""
 SOURCES = {
     "engine.log": "service-engine*.log",
     "environment.log": "service-environment*.log",
@@ -44,18 +42,31 @@ SOURCES = {
 """The logs, and what they are made of."""
 
 
-def publish(params: RolloutParams, problems: Problems, index: Index, parts: Path, out: Output) -> None:
-    """Write everything but the analysis into the home that is built."""
-    standings = _write_rows(index, out.path / ROLLOUTS)
-    failed = _write_failures(index, parts, out.path / FAILURES)
+class Written(NamedTuple):
+    """What of the rows their metrics say beside numbers: whose word it was that the engines served the model, and how
+    many are missing, by the type of their last failure.
+    """
+
+    standings: Set[str]
+    failed: Mapping[str, int]
+
+
+def write_rows(index: Index, parts: Path, out: Output) -> Written:
+    """`rollouts.jsonl` and `failures.jsonl`; who calls can let go of the index then."""
+    return Written(_write_rows(index, out.path / ROLLOUTS), _write_failures(index, parts, out.path / FAILURES))
+
+
+def publish(params: RolloutParams, problems: Problems, written: Written, out: Output) -> None:
+    """Write what follows from the rows, which are there, but for the analysis."""
     identity = {
         "version": params.environment_version,
-        "standing": sorted(standings),
+        "standing": sorted(written.standings),
         "model_digest": asking.fingerprint_of(params, out.input_digests),
         "problems": problems.episodes.identity(),
         **_intent(params),
     }
-    write_metrics(index.rows(), list(index.ids), params.repeats, out, identity, failed)
+    rows = published.read(out.path / ROLLOUTS)
+    write_metrics(rows, problems.prompts.ids, params.repeats, out, identity, written.failed)
     keep_logs(out.record.parent, out.path / LOGS)
 
 
@@ -67,24 +78,23 @@ def write_metrics(
     identity: Mapping[str, Any],
     failed: Mapping[str, int],
 ) -> None:
-    """`metrics.json` and the lines of `metrics.jsonl`."""
+    """`metrics.json` and the lines of `metrics.jsonl`, of rows in the order of `ids` and of repeats."""
     from holdfast.evaluation import metrics
 
-    kept: dict[Sample, Row] = {
-        Sample(row["id"], row["repeat"]): {name: row[name] for name in COUNTED if name in row} for row in rows
-    }
-    content = metrics.summarise(kept, ids, repeats, identity=identity, failed=failed)
+    content = metrics.summarise(rows, ids, repeats, identity=identity, failed=failed)
     (out.path / METRICS).write_bytes(files.encode(content))
     out.metric(0, **{each["name"]: each["value"] for each in content["metrics"]})
 
 
 def _write_rows(index: Index, path: Path) -> set[str]:
     """Returns whose word it was that the engines served the model."""
+    from holdfast.rollouts.row_index import standing
+
     standings = set()
     with open(path, "wb") as file:
         for line in index.lines():
             file.write(line)
-            standings.add(json.loads(line).get("model", "started for this"))
+            standings.add(standing(line))
     return standings
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from holdfast.core import files
 from holdfast.core.errors import ConfigError
 from holdfast.stages import rollout_files
+from holdfast.stages.problems import Problems
 from holdfast.stages.rollouts import RolloutParams, Rollouts, fill, prepare, refuse_gaps
 
 if TYPE_CHECKING:
@@ -38,10 +39,11 @@ class RolloutSlice(Rollouts):
 
     def run(self, params: RolloutParams, inputs: Mapping[str, Path], out: Output) -> None:
         assert isinstance(params, SliceParams)
-        problems, collection, engines = prepare(params, inputs, out)
+        problems = Problems(params)
+        collection, engines = prepare(params, problems, inputs, out)
         ids = take(problems.ids(), params.slice)
-        fill(params, problems, ids, collection, engines, out)
         with contextlib.closing(collection.index(ids, params.repeats)) as index:
+            fill(params, problems, index, collection, engines, out)
             refuse_gaps(index, params, collection)
             content: dict[str, Any] = {"prompts": len(ids), "wanted": index.wanted, "done": index.done}
         rollout_files.keep_logs(out.record.parent, out.path / rollout_files.LOGS)

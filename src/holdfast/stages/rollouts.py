@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from holdfast.rollouts.asking import Engines
     from holdfast.rollouts.collection import Collection
     from holdfast.rollouts.row_index import Index
+    from holdfast.stages.rollout_files import Written
 
 
 class RolloutParams(AskingParams):
@@ -102,13 +103,9 @@ class Rollouts(Kind):
     def run(self, params: RolloutParams, inputs: Mapping[str, Path], out: Output) -> None:
         from holdfast.stages import rollout_files
 
-        problems, collection, engines = prepare(params, inputs, out)
-        ids = problems.ids()
-        if not params.sliced:
-            fill(params, problems, ids, collection, engines, out)
-        with contextlib.closing(collection.index(ids, params.repeats)) as index:
-            refuse_gaps(index, params, collection)
-            rollout_files.publish(params, problems, index, collection.parts, out)
+        problems = Problems(params)
+        written = _collect(params, problems, inputs, out)
+        rollout_files.publish(params, problems, written, out)
 
     def published(self, params: RolloutParams, home: Path) -> None:
         from holdfast.stages import rollout_files
@@ -117,49 +114,63 @@ class Rollouts(Kind):
             rollout_files.refresh_analysis(home)
 
 
+def _collect(params: RolloutParams, problems: Problems, inputs: Mapping[str, Path], out: Output) -> Written:
+    """Have all rows, and write them into the home that is built. The index is gone when this returns."""
+    from holdfast.stages import rollout_files
+
+    collection, engines = prepare(params, problems, inputs, out)
+    with contextlib.closing(collection.index(problems.ids(), params.repeats)) as index:
+        if not params.sliced:
+            fill(params, problems, index, collection, engines, out)
+        refuse_gaps(index, params, collection)
+        return rollout_files.write_rows(index, collection.parts, out)
+
+
 def prepare(
-    params: RolloutParams, inputs: Mapping[str, Path], out: Output
-) -> tuple[Problems, Collection, Engines | None]:
-    """What is played, where its rows go, and who is asked (None where others collect)."""
+    params: RolloutParams, problems: Problems, inputs: Mapping[str, Path], out: Output
+) -> tuple[Collection, Engines | None]:
+    """Where the rows go, and who is asked (None where others collect).
+
+    Raises:
+        UserError: the prompts are not those that were planned.
+    """
     from holdfast.rollouts.collection import Collection
 
-    problems = Problems(params)
     problems.check_unchanged()
     key = problems.collection_key(asking.fingerprint_of(params, out.input_digests))
     collection = Collection(out.parts(key), out.attempt, out.token, params.durability)
     if params.sliced:
-        return problems, collection, None
+        return collection, None
     model = asking.model_of(params, inputs)
-    return problems, collection, asking.engines_of(params, key, model, problems.most_tokens, out, _bounds(params))
+    return collection, asking.engines_of(params, key, model, problems.most_tokens, out, _bounds(params))
 
 
 def fill(
     params: RolloutParams,
     problems: Problems,
-    ids: Sequence[str],
+    index: Index,
     collection: Collection,
     engines: Engines | None,
     out: Output,
 ) -> None:
-    """Play what is owed of `repeats` rollouts of each of `ids`, until nothing is but what is given up.
+    """Play what is owed, until nothing is but what is given up; `index` has all that is there then.
 
     Raises:
         Stopped: the word to stop came.
         HoldfastError: the engine was given up; what was collected is there.
         UserError: the prompts are not those of the rows that are there.
     """
-    with contextlib.closing(collection.index(ids, params.repeats)) as index:
-        problems.refuse_changed(index)
-        if engines is None or not _left(index, params):
-            return
+    problems.refuse_changed(index)
+    if engines is None or not _left(index, params):
+        return
     with columns_keep.keeping(collection.parts):
-        asyncio.run(_play(params, problems, ids, collection, engines, out))
+        asyncio.run(_play(params, problems, index, collection, engines, out))
 
 
 async def _play(
     params: RolloutParams,
     problems: Problems,
-    ids: Sequence[str],
+    index: Index,
     collection: Collection,
     engines: Engines,
     out: Output,
@@ -168,17 +179,13 @@ async def _play(
     from holdfast.rollouts.counts import Counts
 
     attempt = Attempt(engines, out, "rollout")
-    seeds = attempt.seeds()
-    counts: Counts | None = None
+    counts = Counts(index.wanted, index.done)
+    make = problems.work(attempt.seeds(), index.response)
     service = problems.episodes.service()
     async with problems.episodes.opened(out.endpoint(service.name) if service else None):
-        while True:
-            with contextlib.closing(collection.index(ids, params.repeats)) as index:
-                counts = counts or Counts(index.wanted, index.done)
-                if not _left(index, params):
-                    return
-                make = problems.work(seeds, index.response)
-                trouble = await attempt.run(index.owed(params.attempts), collection, counts, make)
+        while _left(index, params):
+            trouble = await attempt.run(index.owed(params.attempts), collection, counts, make)
+            index.update()
             if trouble:
                 raise HoldfastError(f"given up at rollout {counts.done} of {counts.wanted}: {trouble}")
             if out.stop_requested():
