@@ -97,6 +97,29 @@ def test_top_k_and_more_end_tokens_reach_the_server(tmp_path: Path) -> None:
     assert fields.keys() == {"temperature", "top_p", "max_tokens", "generation_config"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "template", "is_refused"),
+    [
+        ("qwen3", "{{ messages[0].content }}", True),
+        ("qwen3_moe", None, True),
+        ("qwen2", "<|im_start|>assistant\n", False),
+        ("gemma4_text", "<start_of_turn>model", True),
+        ("llama", "{{ messages[0].content }}", False),
+    ],
+)
+def test_a_chat_whose_prompt_the_server_would_answer_with_is_refused(
+    kind: str, template: str | None, is_refused: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": kind}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template} if template else {}))
+    engine = load_engine("transformers")
+    if not is_refused:
+        engine.check_chats(tmp_path)
+        return
+    with pytest.raises(UserError, match="would take prompts for answers"):
+        engine.check_chats(tmp_path)
+
+
 def test_a_path_that_the_server_would_misread_is_refused() -> None:
     with pytest.raises(UserError, match="revision"):
         load_engine("transformers").service(Path("/data/me@site/model"), 8192)

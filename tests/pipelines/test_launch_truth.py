@@ -110,6 +110,14 @@ def test_saved_number_that_cannot_be_is_refused(section: str, tmp_path: Path) ->
     assert section.partition(":")[0] in hold(root, "launch", "--script", "echo.py", code=2).stderr
 
 
+def test_signs_of_life_are_as_often_as_the_saved_config_says(tmp_path: Path) -> None:
+    root = write_echo(tmp_path)
+    (tmp_path / "holdfast.yaml").write_text("slurm: {heartbeat: 0.5, silence: 7}\n")
+    hold(root, "launch", "--executor", "local", "--script", "echo.py", "--wait", code=0)
+    (job,) = [json.loads(path.read_text()) for path in root.glob(".holdfast/jobs/*/job.json")]
+    assert (job["heartbeat"], job["silence"]) == (0.5, 7)
+
+
 def test_gpu_that_is_named_twice_is_one(tmp_path: Path) -> None:
     root = write_echo(tmp_path)
     command = ["launch", "--executor", "local", "--script", "echo.py", "--gpus", "2"]

@@ -92,6 +92,12 @@ class Engine(ABC):
         """What the model is called in requests; None: whatever the server says it serves."""
         return model.name
 
+    def check_chats(self, model: Path) -> None:  # noqa: B027  # most engines do as the model does
+        """
+        Raises:
+            UserError: this engine would not answer chats with this model as the model does.
+        """
+
     def check_tools(self) -> None:
         """
         Raises:

@@ -12,6 +12,8 @@ Read in transformers 5.23 and measured, and the reason for what is done here:
 - Threads cost a tiny model more than they give: 400 responses a second with one, 200 with two. Only the machine that
   serves knows the weights, so this module is also the program that starts the server there.
 - Anything behind an `@` in the model's path would be taken for a revision.
+- Answers of the models in `ANCHORS` are cut out of prompt and answer at the mark that their usual chat templates
+  have. With a template that lacks it the whole prompt becomes a part of the answer.
 - Tool calls come back as such only for models whose tool format it knows, and as text for all others, without a word:
   so here it has none.
 """
@@ -35,6 +37,8 @@ TINY = 100_000_000
 """Bytes of weights below which one thread is faster than several."""
 PAGE = 32
 """Tokens in one block of the cache."""
+ANCHORS = {"qwen2": "<|im_start|>", "qwen3": "<|im_start|>", "gemma4": "<|turn>"}
+"""By the beginning of a model's type, what begins a message in its chat template."""
 
 
 class TransformersServe(Engine):
@@ -71,6 +75,16 @@ class TransformersServe(Engine):
         )
         return Service("engine", command, env={"HF_HUB_OFFLINE": "1"}, timeout=self.serving.engine_timeout)
 
+    def check_chats(self, model: Path) -> None:
+        kind = str(_read(model / "config.json").get("model_type", ""))
+        anchor = next((anchor for start, anchor in ANCHORS.items() if kind.startswith(start)), "")
+        if anchor not in _template(model):
+            raise UserError(
+                f"transformers serve would take prompts for answers: the chat template of {model} has no {anchor}, by "
+                f"which it finds where the answer of a {kind} begins",
+                "give the model a template with such marks, or take engine vllm",
+            )
+
     def served_name(self, model: Path) -> str:
         return str(model)
 
@@ -97,6 +111,14 @@ def _ends(model: Path) -> dict[str, Any]:
     """The tokens at which this model ends, for a directory without a generation config."""
     config = _read(model / "config.json")
     return {name: config[name] for name in ("eos_token_id", "pad_token_id", "bos_token_id") if name in config}
+
+
+def _template(model: Path) -> str:
+    path = model / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    said = _read(model / "tokenizer_config.json").get("chat_template", "")
+    return said if isinstance(said, str) else json.dumps(said)
 
 
 def _read(path: Path) -> dict[str, Any]:

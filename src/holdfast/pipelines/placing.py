@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from holdfast.core import attempt
 from holdfast.core.errors import UserError
 from holdfast.execute import sbatch, slots
 from holdfast.execute.choose import ClusterDefaults, cluster_defaults, default_parallel, settle_name
@@ -137,6 +138,8 @@ def _placement(request: Request, defaults: ClusterDefaults, environ: Mapping[str
         time=limit,
         max_time=str(defaults.max_time or ""),
         lead=defaults.lead,
+        heartbeat=defaults.heartbeat or attempt.HEARTBEAT_SECONDS,
+        silence=defaults.silence or attempt.SILENCE_SECONDS,
         account=request.account or defaults.account or environ.get("ACCOUNT", ""),
         partition=request.partition or defaults.partition or USUAL_PARTITION,
         container=_container(request, defaults, environ),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from holdfast.core import files
 from holdfast.evaluation import published
-from holdfast.rollouts import failures
+from holdfast.rollouts import columns_keep, failures
 from holdfast.stages import asking
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def refresh_analysis(home: Path) -> None:
     """Make the view of rollouts that are published, in a process of its own: whatever becomes of it, they stay."""
     files.make_directories(home / LOGS)
     command = [sys.executable, "-c", ENTRY, "rollout", "analyze", str(home)]
-    with open(home / LOGS / ANALYSIS, "ab") as log:
+    with columns_keep.keeping_published(home / ROLLOUTS, home / FAILURES), open(home / LOGS / ANALYSIS, "ab") as log:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
         sys.stderr.write(f"the analysis failed, see {home / LOGS / ANALYSIS}: holdfast rollout analyze {home}\n")

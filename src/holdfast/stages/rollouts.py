@@ -95,6 +95,7 @@ class Rollouts(Kind):
         if params.sliced:
             return []
         problems = Problems(params)
+        asking.engine_of(params).check_chats(asking.model_of(params, inputs))
         engine = asking.engine_service(params, inputs, problems.longest, problems.most_tokens)
         ours = problems.episodes.service()
         found = [replace(engine, port=params.port)] if engine else []
@@ -110,8 +111,7 @@ class Rollouts(Kind):
     def published(self, params: RolloutParams, home: Path) -> None:
         from holdfast.stages import rollout_files
 
-        with columns_keep.keeping_published(home / rollout_files.ROLLOUTS, home / rollout_files.FAILURES):
-            rollout_files.refresh_analysis(home)
+        rollout_files.refresh_analysis(home)
 
 
 def _collect(params: RolloutParams, problems: Problems, inputs: Mapping[str, Path], out: Output) -> Written:
