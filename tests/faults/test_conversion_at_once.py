@@ -85,6 +85,34 @@ def test_converter_that_is_killed_is_replaced_by_one_of_those_who_wait(
     assert any(who in said for _, said in told), "whom they waited for"
 
 
+def test_evaluation_that_waits_for_a_conversion_elsewhere_takes_over_when_its_maker_is_killed(
+    site: Site, tmp_path: Path, wanted: dict[str, str]
+) -> None:
+    first = start(site.root, "convert", str(site.step), "--no-wait", **stopping(site, tmp_path))
+    claim, converter = stopped(site)
+    first.communicate(timeout=60)
+    words = [
+        "data.dataset_name=arithmetic",
+        "data.count=4",
+        "--executor",
+        "local",
+        "--engine",
+        "fake",
+        "--wait",
+        "--jobname",
+        "e",
+    ]
+    second = start(site.root, "evaluate", "--dcp-ckpt-path", str(site.step), *words)
+    wait_until(lambda: len(list(site.root.glob(".holdfast/jobs/*/job.json"))) > 1, 60)
+    for pid in (claim.owner.pid, converter):
+        os.kill(pid, signal.SIGKILL)
+    told = second.communicate(timeout=120)
+    assert second.returncode == 0, told
+    site.check(wanted)
+    assert site.outcomes() == ["died", "complete"]
+    assert len((site.root / "evals" / "e" / "rows.jsonl").read_text().splitlines()) == 4
+
+
 def test_waiting_command_says_how_far_the_other_one_is(site: Site, tmp_path: Path) -> None:
     first = start(site.root, "convert", str(site.step), **stopping(site, tmp_path))
     claim, converter = stopped(site)

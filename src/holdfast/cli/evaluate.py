@@ -13,7 +13,9 @@ from holdfast.cli import where
 from holdfast.cli.tokens import count, take_overrides
 
 if TYPE_CHECKING:
+    from holdfast.core.store import Store
     from holdfast.pipelines.evaluate.request import Request
+    from holdfast.pipelines.evaluate.submission import Prepared
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +75,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    from holdfast.cli import evaluate_report, progress, table
+    from holdfast.cli import evaluate_report, table
     from holdfast.core.plan import standings
     from holdfast.execute.scheduler import open_store
     from holdfast.pipelines.evaluate import submission
@@ -98,10 +100,30 @@ def run(options: argparse.Namespace) -> int:
         return evaluate_report.dry(prepared, submission.draft_all(prepared, store), store, as_json=options.json)
     table.show_submission(submission.submit_all(prepared, store), store)
     if options.wait:
-        progress.wait_for(found.plan, store)
+        _wait(prepared, store)
     now = standings(found.plan, store)
     evaluate_report.show(found, now, store, as_json=options.json)
     return table.exit_code(evaluate_report.wanted(found, now)) if options.wait else 0
+
+
+def _wait(prepared: Prepared, store: Store) -> None:
+    """Until all of it has ended. A conversion whose maker died elsewhere meanwhile is begun again, so often."""
+    from dataclasses import replace
+
+    from holdfast.cli import progress, table
+    from holdfast.core.plan import Reader
+    from holdfast.pipelines import takeover
+    from holdfast.pipelines.evaluate import submission
+
+    plan, conversion = prepared.evaluations.plan, prepared.evaluations.conversion
+    progress.wait_for(plan, store)
+    for _ in range(takeover.MOST_DEATHS):
+        record = conversion.record if conversion else None
+        if record is None or not takeover.is_left_behind(Reader(store, plan).standing(record), store):
+            return
+        submitted = submission.submit_all(replace(prepared, again=frozenset()), store)
+        table.show_submission(submitted, store)
+        progress.wait_for(plan, store)
 
 
 def request(options: argparse.Namespace) -> Request:

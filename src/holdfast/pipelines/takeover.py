@@ -109,24 +109,29 @@ class Takeover:
             return True
         if standing.state not in (State.OWED, State.EVICTED) or self._has_died_often():
             return False
-        return standing.state is State.EVICTED or self._was_ended_from_outside()
+        return standing.state is State.EVICTED or _was_ended_from_outside(self.store, self.record.key)
 
     def _has_died_often(self) -> bool:
         deaths = attempt.highest(self.store.attempts(self.record.key)) - self.first
         return max(deaths, self.submitted) >= MOST_DEATHS
 
-    def _was_ended_from_outside(self) -> bool:
-        """Whether whoever was at it last came to no verdict, and no person asked for an end."""
-        key = self.record.key
-        place, last = attempt.newest(self.store.queued(key)), attempt.newest(self.store.attempts(key))
-        was_held = place is not None and (place.ending() or {}).get("code") == HELD
-        is_begun = last is not None and (place is None or was_held or place.job == last.job)
-        claim = last if is_begun else place
-        ending = claim.ending() if claim else None
-        if claim is None or ending is None:
-            return True
-        if stop_reason(self.store.job(claim.job), key) is not None:
-            return False
-        code = ending.get("code")
-        was_killed = ending["outcome"] == "failed" and isinstance(code, int) and code < 0
-        return was_killed or ending["outcome"] in ("died", "silent", "taken over", "stopped", "cancelled", "dropped")
+
+def is_left_behind(standing: Standing, store: Store) -> bool:
+    """Whether nobody is at it any more, and whoever was last came to no verdict."""
+    return standing.state is State.OWED and _was_ended_from_outside(store, standing.record.key)
+
+
+def _was_ended_from_outside(store: Store, key: str) -> bool:
+    """Whether whoever was at it last came to no verdict, and no person asked for an end."""
+    place, last = attempt.newest(store.queued(key)), attempt.newest(store.attempts(key))
+    was_held = place is not None and (place.ending() or {}).get("code") == HELD
+    is_begun = last is not None and (place is None or was_held or place.job == last.job)
+    claim = last if is_begun else place
+    ending = claim.ending() if claim else None
+    if claim is None or ending is None:
+        return True
+    if stop_reason(store.job(claim.job), key) is not None:
+        return False
+    code = ending.get("code")
+    was_killed = ending["outcome"] == "failed" and isinstance(code, int) and code < 0
+    return was_killed or ending["outcome"] in ("died", "silent", "taken over", "stopped", "cancelled", "dropped")
