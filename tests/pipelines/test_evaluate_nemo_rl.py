@@ -80,6 +80,16 @@ def test_a_dry_run_shows_conversion_and_command_and_writes_nothing(desk: Desk) -
     assert "data.dataset_name=math500" in said and not desk.root.exists()
 
 
+@pytest.mark.parametrize(
+    ("typed", "saved", "limit"),
+    [("", "", "2:0:0"), ("", "time: '1:0:0'", "1:0:0"), ("--time 3:0:0", "time: '1:0:0'", "3:0:0")],
+)
+def test_time_limit_is_what_was_typed_then_what_is_saved(typed: str, saved: str, limit: str, desk: Desk) -> None:
+    (desk.directory / "holdfast.yaml").write_text(f"slurm: {{account: me, container: none, {saved}}}\n")
+    line = f"evaluate --runner nemo-rl --executor slurm --dry generation.model_name=model_path {typed}"
+    assert f"--time={limit}" in desk.type(line).stdout
+
+
 def test_a_sweep_converts_once_and_hands_each_point_on(desk: Desk) -> None:
     sweep = {"config_path": "examples/configs/eval.yaml", "generation.temperature": [0.6, 0.8]}
     (desk.directory / "sweep.yaml").write_text(yaml.safe_dump(sweep))

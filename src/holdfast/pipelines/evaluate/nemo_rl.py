@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from holdfast.core.plan import Plan
 from holdfast.core.store import Store
+from holdfast.execute.choose import cluster_defaults
 from holdfast.pipelines import conversion
 from holdfast.pipelines.conversion import Conversion
 from holdfast.pipelines.evaluate.planner import FOLDER, MODEL
@@ -54,7 +55,7 @@ def hand_over(request: Request, store: Store) -> Handed:
             script=placed.script or (None if placed.sweep else SCRIPT),
             tokens=request.tokens,
             usual_name=DEFAULT_NAME,
-            time=placed.time or DEFAULT_TIME,
+            time=placed.time or str(cluster_defaults().time or DEFAULT_TIME),
             profile=PROFILE,
             folder=FOLDER,
             inputs=inputs,
