@@ -133,6 +133,17 @@ def test_a_transcript_has_calls_and_the_reward_of_each_turn(page: Page, viewer: 
     assert json.loads(tool.locator("pre").inner_text())["done"] is False
 
 
+def test_the_list_shows_which_rollout_is_beside_it(page: Page, viewer: Viewer) -> None:
+    """After a link to another one, and after the back button."""
+    open_page(page, viewer, "#row=17")
+    selected = page.locator(".row[aria-selected=true] .id")
+    page.goto(f"{viewer.url}#row=40")
+    wait_until(lambda: selected.count() == 1 and selected.inner_text() == GAMES[40]["id"])
+    page.go_back()
+    wait_until(lambda: selected.count() == 1 and selected.inner_text() == GAMES[17]["id"])
+    assert page.locator(".detail h2").inner_text() == GAMES[17]["id"]
+
+
 def test_a_board_follows_the_slider(page: Page, viewer: Viewer) -> None:
     open_page(page, viewer, "#row=17")
     board = page.get_by_role("img", name="board")

@@ -236,13 +236,18 @@ export class List {
     this.draw();
   }
 
+  /** Bring the selected row into view. */
+  reveal() {
+    if (this.at < this.top) this.scrollTo(this.at);
+    else if (this.at + 1 > this.top + this.room) this.scrollTo(this.at + 1 - this.room);
+    else this.draw();
+  }
+
   /** Select another row; it comes into view, and is opened where one was open. */
   async move(distance) {
     if (!this.total) return;
     this.at = Math.max(0, Math.min(this.total - 1, this.at + distance));
-    if (this.at < this.top) this.scrollTo(this.at);
-    else if (this.at + 1 > this.top + this.room) this.scrollTo(this.at + 1 - this.room);
-    else this.draw();
+    this.reveal();
     if (!state.get("row")) return;
     const at = this.at;
     await this.fetch(Math.floor(at / PAGE));

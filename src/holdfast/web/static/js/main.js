@@ -106,7 +106,8 @@ state.onChange(async (names) => {
   if (isOther || names.has("sort") || names.has("dir")) await list.reset();
   if (isOther || names.has("measure")) histogram.refresh().catch((error) => fill(trouble, error.message));
   placeDetail();
-  list.draw();
+  list.select(state.get("row"));
+  if (names.has("row") && state.get("row")) list.reveal();
   await detail.refresh();
 });
 
@@ -170,6 +171,7 @@ async function begin() {
   const summary = await showSummary();
   await Promise.all([list.reset(), histogram.refresh(), load(summary.renderers, summary.environment)]);
   list.select(state.get("row"));
+  list.reveal();
   version = summary.state.version;
   await detail.refresh();
   follow(changed, (isLost) => {
