@@ -33,7 +33,15 @@ def children() -> set[int]:
     """Processes that keep an index for this one."""
     tasks = Path("/proc/self/task")
     listed = " ".join((task / "children").read_text() for task in tasks.iterdir())
-    return {int(pid) for pid in listed.split()}
+    return {int(pid) for pid in listed.split() if is_keeper(int(pid))}
+
+
+def is_keeper(pid: int) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return columns_keep.__name__.encode() in words
 
 
 def test_after_a_collection_nothing_is_left_to_read(tmp_path: Path) -> None:
