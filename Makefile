@@ -5,6 +5,9 @@ PYTHON_BIN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 BENCH_VENV := .venv-bench
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
+# These two want versions of one library that exclude each other.
+PEERS := verifiers inspect_ai
+PEERS_INSTALLED := $(PEERS:%=.venv-bench-%/.installed)
 
 # Nothing may reach for a hub, and two test workers share two cores.
 TEST_ENV := HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false OMP_NUM_THREADS=1
@@ -16,7 +19,7 @@ CODE := src tests scripts $(wildcard bench examples)
 STEADY := tests/test_layers.py tests/test_docs.py tests/test_repository.py $(shell grep -rl --include="test_*.py" golden_keys tests)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert bench-analyze bench-view bench-rollouts-memory docs wheel hooks lock system-packages clean
+.PHONY: help install quickstart test check fix soak bench bench-launch bench-evaluate bench-convert bench-analyze bench-view bench-rollouts bench-rollouts-memory docs wheel hooks lock system-packages clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-22s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +75,13 @@ bench-view: $(INSTALLED)  ## Measure the page on 1,000,000 rollouts of 2 KB (ARG
 bench-rollouts-memory: $(INSTALLED)  ## Measure memory from 10,000 to 1,000,000 rollouts (ARGS='--large 100000' for less)
 	$(PYTHON_BIN) bench/rollouts_memory.py $(ARGS)
 
+bench-rollouts: $(INSTALLED) $(PEERS_INSTALLED)  ## Measure the collector beside verifiers, inspect_ai and bare aiohttp
+	$(PYTHON_BIN) bench/rollouts.py $(foreach peer,$(PEERS),--peer-python $(peer)=.venv-bench-$(peer)/bin/python) $(ARGS)
+
+.venv-bench-%/.installed: requirements/bench-%.txt scripts/install.sh
+	sh scripts/install.sh .venv-bench-$* $<
+	@touch $@
+
 $(BENCH_INSTALLED): requirements/bench.txt scripts/install.sh
 	sh scripts/install.sh $(BENCH_VENV) requirements/bench.txt
 	@touch $@
@@ -90,5 +100,5 @@ lock: $(INSTALLED)  ## Resolve the newest allowed versions into requirements/
 	PYTHON=$(PYTHON_BIN) sh scripts/lock.sh
 
 clean:  ## Remove what these targets made (never runs or results)
-	rm -rf $(VENV) $(BENCH_VENV) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH_VENV) $(PEERS:%=.venv-bench-%) dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -94,13 +94,13 @@ def as_markdown(rows: Sequence[Row], machine: str, in_flight: int) -> str:
     return "\n".join([*lines, "", notes + f"Medians of {len(rows[0].samples)} rounds, everything in turn.", ""])
 
 
-def start_engine(directory: Path, latency: float = LATENCY) -> tuple[subprocess.Popen[bytes], str]:
+def start_engine(directory: Path, *options: str, latency: float = LATENCY) -> tuple[subprocess.Popen[bytes], str]:
     """The fake engine, ready, and its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     program = [sys.executable, "-m", "holdfast.engines.fake", "--port", str(port), "--latency", str(latency)]
-    engine = subprocess.Popen(program, cwd=directory)
+    engine = subprocess.Popen([*program, *options], cwd=directory)
     url = f"http://127.0.0.1:{port}"
     while engine.poll() is None:
         try:

@@ -48,3 +48,9 @@ freeze "$scratch/all" requirements/all.txt "Every package of the development env
 "$PYTHON" -m venv "$scratch/bench"
 "$scratch/bench/bin/python" -m pip install -q hydra-core snakemake submitit
 freeze "$scratch/bench" requirements/bench.txt "What 'make bench' compares Holdfast with, in an environment of its own."
+
+for peer in verifiers inspect_ai; do
+    "$PYTHON" -m venv "$scratch/$peer"
+    "$scratch/$peer/bin/python" -m pip install -q "$peer" aiohttp openai
+    freeze "$scratch/$peer" "requirements/bench-$peer.txt" "$peer, for 'make bench-rollouts', in an environment of its own."
+done

@@ -53,6 +53,10 @@ def test_any_other_tool_is_called_once_with_the_numbers_of_the_question() -> Non
     told = [*asked, {"role": "assistant", "content": None}, {"role": "tool", "content": '{"sum": 7}'}]
     assert reply("m", told, [ADD], 0, Manner()) == ('{"sum": 7}', ())
     assert reply("m", told, [ADD], 0, Manner(endless=True)).calls
+    assert reply("m", told, [ADD], 0, Manner(calls=2)).calls
+    twice = [*told, {"role": "assistant", "content": None}, {"role": "tool", "content": "9"}]
+    assert reply("m", twice, [ADD], 0, Manner(calls=2)) == ("9", ())
+    assert reply("m", [*twice, user("Again, 5 and 6.")], [ADD], 0, Manner(calls=2)).calls
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])

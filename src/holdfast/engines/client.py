@@ -1,7 +1,7 @@
 """Asks one engine over HTTP, with bodies as small as the engine allows, and says in typed words what went wrong.
 
-One aiohttp session, no limit of its own on connections (the collection loop has the gate), msgspec for JSON: measured
-at 1,024 requests in flight in `bench/results/evaluate.md`.
+A connection for each request in flight (`holdfast.engines.wire`), no limit on them (the collection loop has the gate),
+and msgspec for JSON: measured in `bench/results/evaluate.md` and `rollouts.md`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,19 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdfast.core.errors import ConfigError
 from holdfast.engines import Capabilities, Engine
 from holdfast.engines.completions import Completion, EngineError, Failure, Sampling
 from holdfast.engines.url import Served, find_served
-
-if TYPE_CHECKING:
-    import aiohttp
+from holdfast.engines.wire import Answer, NotHttp, TooLarge, Wire
 
 LARGEST = 64 * 2**20
 """Bytes of an answer that are read at most."""
 HEALTH_TIMEOUT = 10.0
-HEADERS = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
 NEUTRAL = {"temperature": 1.0, "top_p": 1.0}
 """Values that say what a server does when nothing is said."""
 FIXED = frozenset({"model", "prompt", "messages", "max_tokens", "max_completion_tokens"})
@@ -37,15 +34,14 @@ _ENDED_BY_ENGINE = frozenset({"abort", "error"})
 
 
 class Client:
-    """One engine and one way of drawing tokens. Use it within the event loop that made `session`.
+    """One engine and one way of drawing tokens. Use it within the event loop that uses `wire`.
 
     `fields` go into every request (`Engine.request_fields`). `say` is told once of each field that had to be dropped.
     """
 
     def __init__(
         self,
-        session: aiohttp.ClientSession,
-        url: str,
+        wire: Wire,
         model: str,
         fields: Mapping[str, Any],
         capabilities: Capabilities,
@@ -58,12 +54,10 @@ class Client:
 
         self._read = answers.read
         self._encode = answers.encode
-        self._session = session
-        self._url = url
+        self._wire = wire
         self._fields = {"model": model, **fields}
         self._capabilities = capabilities
         self._key = key
-        self._headers = _headers(key)
         self._stop = tuple(stop)
         self._say = say
         self._dropped: set[str] = set()
@@ -78,72 +72,65 @@ class Client:
         """Whether a request's seed draws that response, and no other."""
         return self.sends_seeds and self._capabilities.seeds == "request"
 
-    async def complete(self, text: str, seed: int | None = None) -> Completion:
+    def complete(self, text: str, seed: int | None = None) -> Awaitable[Completion]:
         """Continue a text.
 
         Raises:
             EngineError: what went wrong, and whether another try could help.
         """
-        return await self._ask(self._capabilities.completions, {"prompt": text}, seed)
+        return self._ask(self._capabilities.completions, {"prompt": text}, seed)
 
-    async def chat(
-        self, messages: Sequence[Mapping[str, Any]], seed: int | None = None, more: Mapping[str, Any] | None = None
-    ) -> Completion:
-        """Answer a chat; `more` are fields for this request alone (tools, for example).
+    def chat(
+        self, messages: Sequence[Mapping[str, Any]], seed: int | None = None, tools: Sequence[Mapping[str, Any]] = ()
+    ) -> Awaitable[Completion]:
+        """Answer a chat, which may call `tools`.
 
         Raises:
             EngineError: what went wrong, and whether another try could help.
         """
-        return await self._ask(self._capabilities.chat, {"messages": messages, **(more or {})}, seed)
+        own = {"messages": messages, "tools": tools} if tools else {"messages": messages}
+        return self._ask(self._capabilities.chat, own, seed)
 
     async def is_healthy(self) -> bool:
         """Whether the engine can be used: its health path answers, with anything below 500."""
-        import aiohttp
-
-        url, timeout = self._url + self._capabilities.health, aiohttp.ClientTimeout(total=HEALTH_TIMEOUT)
         try:
-            async with self._session.get(url, headers=self._headers, timeout=timeout) as response:
-                return response.status < 500
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            return (await self._wire.get(self._capabilities.health, HEALTH_TIMEOUT)).status < 500
+        except (OSError, NotHttp, TooLarge):
             return False
 
     async def read_metrics(self) -> str | None:
         """What the engine says of its load, in Prometheus' text format; None where it says nothing."""
-        import aiohttp
-
         if self._capabilities.metrics is None:
             return None
-        url, timeout = self._url + self._capabilities.metrics, aiohttp.ClientTimeout(total=HEALTH_TIMEOUT)
         try:
-            async with self._session.get(url, headers=self._headers, timeout=timeout) as response:
-                content = await _read_bounded(response)
-                return content.decode("utf-8", "replace") if response.status == 200 else None
-        except (aiohttp.ClientError, TimeoutError, OSError, EngineError):
+            answer = await self._wire.get(self._capabilities.metrics, HEALTH_TIMEOUT)
+        except (OSError, NotHttp, TooLarge):
             return None
+        return answer.content.decode("utf-8", "replace") if answer.status == 200 else None
 
-    async def _ask(self, path: str, own: dict[str, Any], seed: int | None) -> Completion:
+    async def _ask(self, path: str, own: Mapping[str, Any], seed: int | None) -> Completion:
         while True:
-            body = {**self._fields, **own}
-            if seed is not None and self.sends_seeds:
-                body["seed"] = seed
-            status, content, retry_after = await self._post(path, self._encode(body))
-            if status == 200:
-                return self._cut(self._complete(content))
-            text = self._blank(content.decode("utf-8", "replace"))
-            if not (status in (400, 422) and self._adapt(body, text)):
-                raise _refusal(status, text, retry_after)
+            try:
+                answer = await self._wire.post(path, self._encoded, own, seed)
+            except NotHttp as error:
+                raise EngineError(Failure.MALFORMED, f"not HTTP: {_first_line(str(error))}") from error
+            except TooLarge as error:
+                raise EngineError(Failure.TOO_LARGE, str(error)) from error
+            except OSError as error:
+                raise EngineError(Failure.CONNECTION, _first_line(str(error)) or type(error).__name__) from error
+            if answer.status == 200:
+                return self._cut(self._complete(answer.content))
+            text = self._blank(answer.content.decode("utf-8", "replace"))
+            if not (answer.status in (400, 422) and self._adapt(self._body(own, seed), text)):
+                raise _refusal(answer, text)
 
-    async def _post(self, path: str, body: bytes) -> tuple[int, bytes, float | None]:
-        import aiohttp
+    def _encoded(self, own: Mapping[str, Any], seed: int | None) -> bytes:
+        return self._encode(self._body(own, seed))
 
-        try:
-            async with self._session.post(self._url + path, data=body, headers=self._headers) as response:
-                content = await _read_bounded(response)
-                return response.status, content, _seconds(response.headers.get("Retry-After"))
-        except aiohttp.ClientResponseError as error:
-            raise EngineError(Failure.MALFORMED, f"not HTTP: {_first_line(error.message)}") from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise EngineError(Failure.CONNECTION, _first_line(str(error)) or type(error).__name__) from error
+    def _body(self, own: Mapping[str, Any], seed: int | None) -> dict[str, Any]:
+        """Made when it is sent, so that nobody holds it while he waits."""
+        seeded = {"seed": seed} if seed is not None and self.sends_seeds else {}
+        return {**self._fields, **own, **seeded}
 
     def _complete(self, content: bytes) -> Completion:
         completion = self._read(content)
@@ -199,19 +186,14 @@ async def connect(
     Raises:
         UserError: a key that is not set; no such model where one must be found by name.
     """
-    import aiohttp
-
     base = base_url(engine.serving.url or url)
     key = _key(engine.serving.api_key_variable)
-    connector = aiohttp.TCPConnector(limit=0, ttl_dns_cache=300)
-    unlimited = aiohttp.ClientTimeout(total=None)
-    async with aiohttp.ClientSession(connector=connector, timeout=unlimited, auto_decompress=False) as session:
+    async with _wire(base, key) as wire:
         name = engine.served_name(model)
         is_ours = name is not None and engine.serving.url is None
-        served = Served(str(name), str(model)) if is_ours else await find_served(session, base, name, _headers(key))
+        served = Served(str(name), str(model)) if is_ours else await find_served(wire, name)
         fields = engine.request_fields(model, sampling)
-        client = Client(session, base, served.name, fields, engine.capabilities, key=key, stop=sampling.stop, say=say)
-        yield client, served
+        yield Client(wire, served.name, fields, engine.capabilities, key=key, stop=sampling.stop, say=say), served
 
 
 def base_url(url: str) -> str:
@@ -224,31 +206,31 @@ def _key(variable: str | None) -> str:
         return ""
     if not (key := os.environ.get(variable, "")):
         raise ConfigError(f"the engine's key is to be in ${variable}, which is not set", f"export {variable}=...")
+    if not (key.isascii() and key.isprintable()):
+        raise ConfigError(
+            f"the engine's key in ${variable} holds what no header can, a line's end perhaps", "set it anew"
+        )
     return key
 
 
-def _headers(key: str) -> dict[str, str]:
-    return {**HEADERS, "Authorization": f"Bearer {key}"} if key else dict(HEADERS)
+def _wire(base: str, key: str) -> Wire:
+    """
+    Raises:
+        ConfigError: the address is none.
+    """
+    try:
+        return Wire(base, {"Authorization": f"Bearer {key}"} if key else {}, LARGEST)
+    except ValueError as error:
+        raise ConfigError(
+            f"the engine's address cannot be read: {base}: {error}", "add `url: http://HOST:PORT/v1`"
+        ) from None
 
 
-async def _read_bounded(response: aiohttp.ClientResponse) -> bytes:
-    length = response.content_length
-    if length is not None and length <= LARGEST:
-        return await response.read()
-    chunks, size = [], 0
-    async for chunk in response.content.iter_any():
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > LARGEST:
-            break
-    if (length or size) > LARGEST:
-        response.close()
-        raise EngineError(Failure.TOO_LARGE, f"an answer of more than {LARGEST} bytes")
-    return b"".join(chunks)
-
-
-def _refusal(status: int, text: str, retry_after: float | None) -> EngineError:
+def _refusal(answer: Answer, text: str) -> EngineError:
+    status, retry_after = answer.status, _seconds(answer.headers.get("retry-after"))
     says = f"{status}: {' '.join(text[:300].split())}"
+    if where := answer.headers.get("location"):
+        says += f" (moved to {where[:300]}: give that address)"
     if status == 429:
         return EngineError(Failure.RATE_LIMITED, says, retry_after)
     if status >= 500 or status in (408, 425):

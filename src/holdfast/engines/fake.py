@@ -7,7 +7,7 @@ It speaks `/v1/completions`, `/v1/chat/completions`, `/v1/models`, `/health` and
 of a prompt is solved, rightly with probability `--accuracy`; any other prompt is answered with words. A response is a
 function of model, prompt and seed; without a seed, of how often the prompt was asked. A chat with tools, or with a
 board of Tetris, is played (`holdfast.engines.fake_play`); `--bad-json` and `--bad-tool` are shares of calls that cannot
-be carried out, and with `--endless` it never stops calling.
+be carried out, `--calls` how many there are before the answer, and with `--endless` it never stops calling.
 
 `--fault KIND[@SHARE][:FIRST]` befalls a share of the requests (drawn for each anew, so that a second try may go well),
 of the first so many only: 500, 503 and 429 (with Retry-After), 400, hang, close, half (of a body), garbage (no HTTP),
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _manner(options: argparse.Namespace) -> Manner:
     said = (options.accuracy, options.style, options.words)
-    return Manner(*said, options.bad_json, options.bad_tool, options.endless)
+    return Manner(*said, options.bad_json, options.bad_tool, options.endless, options.calls)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--words", type=int, default=0, metavar="N", help="words before an answer")
     parser.add_argument("--bad-json", type=float, default=0.0, metavar="P", help="of tool calls, without their end")
     parser.add_argument("--bad-tool", type=float, default=0.0, metavar="P", help="of tool calls, of no tool there is")
+    parser.add_argument("--calls", type=int, default=1, metavar="N", help="of a tool before the answer (default: 1)")
     parser.add_argument("--endless", action="store_true", help="call tools and never stop")
     parser.add_argument("--context", type=int, metavar="N", help="tokens that prompt and answer may have together")
     parser.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds until an answer")

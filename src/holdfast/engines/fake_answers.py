@@ -18,7 +18,7 @@ CHARACTERS_PER_TOKEN = 4
 class Manner(NamedTuple):
     """`accuracy`: the share of arithmetic problems that are answered right, and of a game's turns that are played well.
     `words`: how many go before the answer. `bad_json`, `bad_tool`: the shares of tool calls that are no JSON, and that
-    name a tool which is not there. `endless`: it calls tools and never stops.
+    name a tool which is not there. `endless`: it calls tools and never stops. `calls`: of a tool, before the answer.
     """
 
     accuracy: float = 1.0
@@ -27,6 +27,7 @@ class Manner(NamedTuple):
     bad_json: float = 0.0
     bad_tool: float = 0.0
     endless: bool = False
+    calls: int = 1
 
 
 def answer(model: str, prompt: str, draw: int, manner: Manner) -> str:

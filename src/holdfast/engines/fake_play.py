@@ -3,8 +3,8 @@
 A chat that shows a board of `_`, `#` and `X` is a game of falling pieces: the next moves are found by looking where the
 piece comes down lowest (`accuracy` of the turns), or drawn. They are said as a call of the tool that takes `actions`,
 otherwise as `<action>` tags. Where a tool takes `actions` and no board is shown yet, an empty list asks for one. Any
-other tool is called once, with arguments made from its schema and the numbers of the question, and then the result is
-the answer.
+other tool is called once (or `calls` times, one after another), with arguments made from its schema and the numbers of
+the question, and then the last result is the answer.
 """
 
 from __future__ import annotations
@@ -43,9 +43,15 @@ def reply(
         return _called(game["name"], {"actions": moves}, chance, manner)
     if board:
         return Said("".join(f"<action>{move}</action>" for move in _moves(board, chance, manner.accuracy)))
-    if functions and (manner.endless or messages[-1].get("role") != "tool"):
+    if functions and (manner.endless or _called_since(messages) < manner.calls):
         return _called(functions[0]["name"], _arguments(functions[0], messages), chance, manner)
     return Said(last if functions else answer(model, last, draw, manner))
+
+
+def _called_since(messages: Sequence[Mapping[str, Any]]) -> int:
+    """Results of tools at the end of the chat, the model's own messages not counted."""
+    said = [each.get("role") for each in reversed(messages) if each.get("role") != "assistant"]
+    return next((number for number, role in enumerate(said) if role != "tool"), len(said))
 
 
 def _called(name: str, arguments: Mapping[str, Any], chance: Chance, manner: Manner) -> Said:

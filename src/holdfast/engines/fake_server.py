@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
         else:
             said, calls = fake_answers.answer(chosen.model, prompt, draw, chosen.manner), ()
         finish = "length" if len(said) > most else "tool_calls" if calls else "stop"
-        self._send(200, _completion(is_chat, prompt, said[:most], finish, calls))
+        self._send(200, _completion(chosen.model, is_chat, prompt, said[:most], finish, calls))
 
     def _misbehave(self, fault: str) -> None:
         if fault == "hang":
@@ -200,7 +200,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"\x00\xff no HTTP at all\r\n\r\n")
             self._transport.close()
         elif fault == "half":
-            whole = _encode(_completion(False, "", "an answer that is cut off", "stop"))
+            whole = _encode(_completion("fake", False, "", "an answer that is cut off", "stop"))
             self._transport.write(_head(200, len(whole)) + whole[: len(whole) // 2])
             self._transport.close()
         else:
@@ -249,7 +249,7 @@ def _size(body: Mapping[str, Any], prompt: str) -> int:
 
 
 def _completion(
-    is_chat: bool, prompt: str, text: str, finish: str, calls: Sequence[tuple[str, str]] = ()
+    model: str, is_chat: bool, prompt: str, text: str, finish: str, calls: Sequence[tuple[str, str]] = ()
 ) -> dict[str, Any]:
     written = text + "".join(name + arguments for name, arguments in calls)
     sizes = {
@@ -265,6 +265,8 @@ def _completion(
     return {
         "id": "fake",
         "object": "chat.completion" if is_chat else "text_completion",
+        "created": 0,
+        "model": model,
         "choices": [{"index": 0, "finish_reason": finish, **({"message": message} if is_chat else {"text": text})}],
         "usage": {**sizes, "total_tokens": sum(sizes.values())},
     }

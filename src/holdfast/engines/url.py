@@ -8,7 +8,6 @@ wanted contents. A server elsewhere may have another directory of the same name.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -19,9 +18,11 @@ from holdfast.engines import Capabilities, Engine
 from holdfast.engines.serving import Serving
 
 if TYPE_CHECKING:
-    import aiohttp
+    from holdfast.engines.wire import Wire
 
 Standing = Literal["proven", "asserted"]
+LISTING = 30.0
+"""Seconds for the list of models."""
 
 
 class Served(NamedTuple):
@@ -54,9 +55,7 @@ class Url(Engine):
         return self.serving.served_name
 
 
-async def find_served(
-    session: aiohttp.ClientSession, base: str, wanted: str | None = None, headers: Mapping[str, str] | None = None
-) -> Served:
+async def find_served(wire: Wire, wanted: str | None = None) -> Served:
     """The model to ask for: the one named `wanted`, or the only one that is served. A server without a list is taken
     at its word.
 
@@ -65,14 +64,14 @@ async def find_served(
     """
     import json
 
-    import aiohttp
+    from holdfast.engines.wire import NotHttp, TooLarge
 
-    where = f"{base}/v1/models"
+    where = f"{wire.base}/v1/models"
     try:
-        async with session.get(where, headers=headers, timeout=aiohttp.ClientTimeout(total=30)) as response:
-            status, text = response.status, await response.text()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        answer = await wire.get("/v1/models", LISTING)
+    except (OSError, NotHttp, TooLarge) as error:
         raise UserError(f"no engine answers at {where}: {error!r}", "check the URL, and that it is up") from error
+    status, text = answer.status, answer.content.decode("utf-8", "replace")
     if wanted is not None and status in (404, 405, 501):
         return Served(wanted, "")
     if status != 200:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +35,8 @@ SAY_EVERY = 10.0
 """Seconds between two lines in the log that say how far it is."""
 LOOK_EVERY = 5.0
 """Seconds between two looks at the engines' metrics."""
+OTHER_FILES = 256
+"""That may be open beside the lines to engines: rows, prompts, environments, verifiers."""
 
 MakeWork = Callable[["Client", Calls], Work]
 """The work of one engine."""
@@ -79,12 +82,14 @@ class Attempt:
             OSError: rows could not be written.
         """
         self.report(counts)
+        bounds = self.engines.bounds
+        _allow_lines(max(self.engines.limits.in_flight, bounds.most if bounds else 0))
         async with AsyncExitStack() as stack:
             lanes = Lanes([await self._open(url, stack, make_work) for url in self.engines.urls])
             await stack.enter_async_context(self._following())
             return await collect(
                 owed,
-                lanes,
+                lanes.work,
                 collection,
                 counts,
                 limits=self.engines.limits,
@@ -157,3 +162,14 @@ class Attempt:
             found = load.read(text for text in texts if text is not None)
             self._follow(self._gate.look(found, self._admission.inside, time.monotonic()))
             await asyncio.sleep(LOOK_EVERY)
+
+
+def _allow_lines(count: int) -> None:
+    """Each request in flight has a line of its own to the engine, and most systems allow 1,024 open files at first."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        sys.stderr.write(f"{count} in flight need {wanted} open files, and this host allows {hard}: see `ulimit -Hn`\n")
+        wanted = hard
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

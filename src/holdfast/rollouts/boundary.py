@@ -33,8 +33,11 @@ async def call(episode: Episode, what: str, seconds: float, *arguments: Any) -> 
     """
     method: Callable[..., Any] = getattr(episode, what)
     try:
+        found = _in_thread(method, arguments) if episode.is_blocking else method(*arguments)
+        if not inspect.isawaitable(found):
+            return found
         async with asyncio.timeout(seconds):
-            found = await _in_thread(method, arguments) if episode.is_blocking else method(*arguments)
+            found = await found
             return await found if inspect.isawaitable(found) else found
     except TimeoutError:
         raise EpisodeError("env_timeout", f"`{what}` took more than {seconds:g} s") from None

@@ -9,14 +9,16 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVarTuple
 
 from holdfast.engines.completions import DOWN, Completion, EngineError, Failure
 from holdfast.rollouts.breaker import JITTER, Breaker
+from holdfast.rollouts.deadlines import Deadlines
 
 MOST_OUTAGES = 5
 """Outages that one call may outlive: what ends the engine each time may be this very call."""
 LONGEST_BACKOFF = 30.0
+Ts = TypeVarTuple("Ts")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Calls:
         self._hear = hear
         self._limits = limits
         self._breaker = breaker
+        self._deadlines = Deadlines(limits.deadline)
         self._flying = 0
         self._heard = 0.0
 
@@ -61,7 +64,7 @@ class Calls:
             self._breaker.give_up(EngineError(Failure.STALLED, words))
         return self._breaker.trouble
 
-    async def make(self, call: Callable[[], Awaitable[Completion]]) -> Answered:
+    async def make(self, call: Callable[[*Ts], Awaitable[Completion]], *arguments: *Ts) -> Answered:
         """What `call` returns, from as many tries as it takes and is allowed.
 
         Raises:
@@ -75,10 +78,18 @@ class Calls:
             if era != self._breaker.era:
                 era, spent, outages = self._breaker.era, 0, outages + 1
             made += 1
+            timer = self._begin()
             try:
-                return Answered(await self._once(call), made)
+                async with timer:
+                    completion = await call(*arguments)
+                self._succeeded()
+                return Answered(completion, made)
+            except TimeoutError:
+                failure = self._late()
             except EngineError as error:
-                failure = error
+                failure = self._note(error)
+            finally:
+                self._end(timer)
             if failure.kind == Failure.RATE_LIMITED and waited < self._limits.patience:
                 waited += self._hold(failure, waited)
                 continue
@@ -89,28 +100,29 @@ class Calls:
             if spent >= self._limits.tries and not await self._was_outage(failure, era):
                 raise failure
 
-    async def _once(self, call: Callable[[], Awaitable[Completion]]) -> Completion:
+    def _begin(self) -> asyncio.Timeout:
         if not self._flying:
             self._heard = asyncio.get_running_loop().time()
         self._flying += 1
-        try:
-            async with asyncio.timeout(self._limits.deadline):
-                completion = await call()
-        except TimeoutError:
-            self._hear(Failure.TIMEOUT)
-            self._breaker.failed(Failure.TIMEOUT)
-            raise EngineError(Failure.TIMEOUT, f"no answer within {self._limits.deadline:g} s") from None
-        except EngineError as error:
-            self._note(error)
-            raise
-        finally:
-            self._flying -= 1
+        timer = asyncio.timeout(None)
+        self._deadlines.begin(timer)
+        return timer
+
+    def _end(self, timer: asyncio.Timeout) -> None:
+        self._deadlines.end(timer)
+        self._flying -= 1
+
+    def _succeeded(self) -> None:
         self._heard = asyncio.get_running_loop().time()
         self._breaker.succeeded()
         self._hear(None)
-        return completion
 
-    def _note(self, error: EngineError) -> None:
+    def _late(self) -> EngineError:
+        self._hear(Failure.TIMEOUT)
+        self._breaker.failed(Failure.TIMEOUT)
+        return EngineError(Failure.TIMEOUT, f"no answer within {self._limits.deadline:g} s")
+
+    def _note(self, error: EngineError) -> EngineError:
         self._hear(error.kind)
         self._heard = asyncio.get_running_loop().time()
         if error.kind in DOWN:
@@ -119,6 +131,7 @@ class Calls:
                 self._breaker.hold(min(error.retry_after, self._limits.patience))
         elif error.kind not in (Failure.RATE_LIMITED, Failure.MALFORMED):
             self._breaker.succeeded()
+        return error
 
     def _hold(self, failure: EngineError, waited: float) -> float:
         """Let everybody wait as long as the engine asks; without a word of it, longer each time."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from holdfast.engines.completions import EngineError, Failure
@@ -114,7 +115,9 @@ class _Loop:
                 watch = group.create_task(self._watch(trouble, should_stop, report))
                 await self._admit(owed, group, should_stop)
                 while self._tasks:
-                    await asyncio.wait(self._tasks)
+                    task = next(iter(self._tasks))
+                    await asyncio.wait([task])
+                    self._tasks.discard(task)  # it may have been cancelled before it began
                 watch.cancel()
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
@@ -131,12 +134,12 @@ class _Loop:
             self._is_ending = self._is_ending or should_stop()
             if self._is_ending:
                 return
-            task = group.create_task(self._one(item))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks.add(group.create_task(self._one(item), name="rollout"))
 
     async def _one(self, item: Owed) -> None:
-        leave = self._make_leave()
+        task = asyncio.current_task()
+        assert task is not None
+        leave = self._make_leave(task)
         started = time.time()
         row: Row
         try:
@@ -152,22 +155,20 @@ class _Loop:
             row = _failure(item, self._trouble)
         finally:
             leave()
+            self._tasks.discard(task)
         row["timing"] = {"started": started, "finished": time.time(), **row.get("timing", {})}
         self._writer.put(encode({**row, **self._more}), self._judge(row))
 
-    def _make_leave(self) -> Leave:
-        task = asyncio.current_task()
-        assert task is not None
+    def _make_leave(self, task: asyncio.Task[None]) -> Leave:
         self._with_engine.add(task)
         self._counts.in_flight = len(self._with_engine)
+        return partial(self._leave, task)
 
-        def leave() -> None:
-            if task in self._with_engine:
-                self._with_engine.remove(task)
-                self._counts.in_flight = len(self._with_engine)
-                self._admission.leave()
-
-        return leave
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        if task in self._with_engine:
+            self._with_engine.remove(task)
+            self._counts.in_flight = len(self._with_engine)
+            self._admission.leave()
 
     def _judge(self, row: Row) -> _Note:
         kind = Failure(row["error"]["type"]) if "error" in row else None

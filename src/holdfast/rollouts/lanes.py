@@ -30,6 +30,11 @@ class Lanes:
         """Why no call to one of them can succeed any more: what it had is owed, and so it is not gone on without it."""
         return next((lane.calls.trouble for lane in self._lanes if lane.calls.trouble), None)
 
+    @property
+    def work(self) -> Work:
+        """Of all of them; where there is one, its own."""
+        return self._lanes[0].work if len(self._lanes) == 1 else self
+
     async def __call__(self, owed: Owed, leave: Leave) -> Row:
         """The row of one rollout; raises what the work raises."""
         number = self._busy.index(min(self._busy))

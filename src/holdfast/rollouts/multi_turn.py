@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,6 +20,7 @@ from holdfast.rollouts import boundary
 from holdfast.rollouts.calls import Answered, Calls
 from holdfast.rollouts.collect import Failed, Leave
 from holdfast.rollouts.collection import Owed, Row, Sample
+from holdfast.rollouts.deadlines import Deadlines
 from holdfast.rollouts.single_turn import derive_seed
 from holdfast.rollouts.tool_use import in_order, sort_calls
 from holdfast.rollouts.transcript import Transcript
@@ -58,11 +58,16 @@ class Bounds:
 
 
 class Speaker(Protocol):
-    """Who answers the chat: an engine, or the record of one. `why` is what its end is, where it says no more."""
+    """Who answers the chat: an engine, or the record of one. `why` is what its end is, where it says no more; `seed`
+    what its answers are drawn from, as far as that can be known.
+    """
 
     why: Ended
 
-    async def say(self, said: Transcript, tools: Sequence[Mapping[str, Any]]) -> Answered:
+    @property
+    def seed(self) -> int | None: ...
+
+    def say(self, said: Transcript, tools: Sequence[Mapping[str, Any]]) -> Awaitable[Answered]:
         """
         Raises:
             EngineError: no answer.
@@ -91,8 +96,9 @@ class MultiTurn:
         self._seed = seed
         self._stored = stored
         self._bounds = bounds or Bounds.of(episodes)
+        self._clocks = Clocks(self._bounds)
 
-    async def __call__(self, owed: Owed, leave: Leave) -> Row:
+    def __call__(self, owed: Owed, leave: Leave) -> Awaitable[Row]:
         """The row of one rollout.
 
         Raises:
@@ -102,13 +108,11 @@ class MultiTurn:
         sample = owed.sample
         speaker: Speaker
         if owed.has_response:
-            speaker, seed = _Record(self._stored(sample)), self._stored(sample).get("seed")
+            speaker = _Record(self._stored(sample))
         else:
-            seed = self._seed(sample)
-            speaker = _Engine(self._client, self._calls, seed)
+            speaker = _Engine(self._client, self._calls, self._seed(sample))
         said = Transcript(self._prompts.row(sample.id))
-        row = await play(self._episodes, said, speaker, sample, self._bounds, leave)
-        return {"id": sample.id, "repeat": sample.repeat, "seed": seed if self._client.keeps_seeds else None, **row}
+        return play(self._episodes, said, speaker, sample, self._bounds, leave, self._clocks)
 
 
 async def play(
@@ -118,27 +122,33 @@ async def play(
     sample: Sample,
     bounds: Bounds,
     leave: Leave = lambda: None,
+    clocks: Clocks | None = None,
 ) -> Row:
-    """Play one episode to its end; the row, without whose it is.
+    """Play one episode to its end; its row. `clocks` are those that it shares with others.
 
     Raises:
         EngineError: the engine failed.
         Failed: the environment failed, or a deadline was not met.
     """
     episode = episodes.new()
+    clock = _Clock(clocks or Clocks(bounds))
+    clock.begin()
     try:
-        async with _deadline(bounds.rollout, "the rollout", said):
-            await _Play(episode, said, speaker, bounds).run(derive_seed("environment", sample))
+        async with clock.timer:
+            await _Play(episode, said, speaker, bounds, clock).run(derive_seed("environment", sample))
             leave()
             if said.ended and not said.last.terminated:
                 added: Step | None = await boundary.call(episode, "finish", bounds.step, said.ended)
                 if added is not None:
                     said.add(added)
-        return said.row()
+        return {"id": sample.id, "repeat": sample.repeat, "seed": speaker.seed, **said.row()}
+    except TimeoutError:
+        raise Failed(Failure.TIMEOUT, clock.words, said.partial(with_response=False)) from None
     except EpisodeError as error:
         kind = Failure(error.kind)
         raise Failed(kind, str(error), said.partial(with_response=kind in UNGRADED)) from error
     finally:
+        clock.end()
         await _close(episode)
 
 
@@ -158,23 +168,27 @@ async def replay(episodes: Episodes, row: Row, bounds: Bounds | None = None) -> 
 class _Play:
     """One episode that is going on."""
 
-    def __init__(self, episode: Episode, said: Transcript, speaker: Speaker, bounds: Bounds) -> None:
+    __slots__ = ("_bad_turns", "_bounds", "_clock", "_episode", "_said", "_speaker")
+
+    def __init__(self, episode: Episode, said: Transcript, speaker: Speaker, bounds: Bounds, clock: _Clock) -> None:
         self._episode = episode
         self._said = said
         self._speaker = speaker
         self._bounds = bounds
+        self._clock = clock
         self._bad_turns = 0
 
     async def run(self, seed: int) -> None:
         found = await boundary.call(self._episode, "start", self._bounds.step, seed, self._said.prompt)
         start = found if isinstance(found, Start) else Start(found)
         self._said.begin(start)
-        names = [tool["function"]["name"] for tool in start.tools]
+        tools = list(start.tools)
+        names = [tool["function"]["name"] for tool in tools]
         while not self._said.ended:
-            number = len(self._said.turns) + 1
-            async with _deadline(self._bounds.turn, f"turn {number}", self._said):
-                if await self._turn(start.tools, names):
-                    return
+            self._clock.begin_turn(len(self._said.turns) + 1)
+            if await self._turn(tools, names):
+                break
+        self._clock.end_turns()
 
     async def _turn(self, tools: Sequence[Mapping[str, Any]], names: Sequence[str]) -> bool:
         """One message of the model and what came of it; whether the episode has ended by itself."""
@@ -222,20 +236,24 @@ class _Engine:
     is sent it once.
     """
 
-    why: Ended = "context_length"
+    __slots__ = ("_calls", "_client", "_seed", "why")
 
     def __init__(self, client: Client, calls: Calls, seed: int | None) -> None:
+        self.why: Ended = "context_length"
         self._client = client
         self._calls = calls
         self._seed = seed
 
-    async def say(self, said: Transcript, tools: Sequence[Mapping[str, Any]]) -> Answered:
+    @property
+    def seed(self) -> int | None:
+        return self._seed if self._client.keeps_seeds else None
+
+    def say(self, said: Transcript, tools: Sequence[Mapping[str, Any]]) -> Awaitable[Answered]:
         turn = len(said.turns)
         seed = None if self._seed is None else (self._seed + turn) % 2**31
         if turn and not self._client.keeps_seeds:
             seed = None
-        messages, more = said.sent(), {"tools": list(tools)} if tools else None
-        return await self._calls.make(lambda: self._client.chat(messages, seed, more))
+        return self._calls.make(self._client.chat, said.sent(), seed, tools)
 
 
 class _Record:
@@ -243,6 +261,7 @@ class _Record:
 
     def __init__(self, row: Row) -> None:
         self.why: Ended = row.get("info", {}).get("ended", "context_length")
+        self.seed: int | None = row.get("seed")
         self._row = row
         self._messages = [each for each in row["messages"] if each["role"] == "assistant"][-len(row["turns"]) :]
 
@@ -254,14 +273,45 @@ class _Record:
         return Answered(Completion(message.get("content") or "", turn["finish"], turn["usage"], message), 1)
 
 
-@asynccontextmanager
-async def _deadline(seconds: float, what: str, said: Transcript) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        words = f"{what} took more than {seconds:g} s"
-        raise Failed(Failure.TIMEOUT, words, said.partial(with_response=False)) from None
+class Clocks:
+    """The deadlines of all rollouts of one attempt, and of their turns."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self.rollouts = Deadlines(bounds.rollout)
+        self.turns = Deadlines(bounds.turn)
+
+
+class _Clock:
+    """Those of one rollout, by one timer. `words`: what took too long."""
+
+    __slots__ = ("_clocks", "_turn", "timer")
+
+    def __init__(self, clocks: Clocks) -> None:
+        self._clocks = clocks
+        self._turn = 0
+        self.timer = asyncio.timeout(None)
+
+    def begin(self) -> None:
+        self._clocks.rollouts.begin(self.timer)
+
+    def begin_turn(self, number: int) -> None:
+        self._turn = number
+        self._clocks.turns.begin(self.timer)
+
+    def end_turns(self) -> None:
+        self._turn = 0
+        self._clocks.turns.end(self.timer)
+
+    def end(self) -> None:
+        self._clocks.turns.end(self.timer)
+        self._clocks.rollouts.end(self.timer)
+
+    @property
+    def words(self) -> str:
+        clocks = self._clocks
+        if self._turn and clocks.rollouts.covers(self.timer):
+            return f"turn {self._turn} took more than {clocks.turns.seconds:g} s"
+        return f"the rollout took more than {clocks.rollouts.seconds:g} s"
 
 
 async def _close(episode: Episode) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from sys import intern
 from typing import Any, NamedTuple
 
 from holdfast.core import near
@@ -67,8 +68,8 @@ def _call(raw: Any, turn: int, place: int) -> dict[str, Any]:
     made = made if isinstance(made, dict) else {}
     name, arguments = made.get("name"), made.get("arguments")
     text = arguments if isinstance(arguments, str) else json.dumps(arguments or {})
-    function = {"name": name if isinstance(name, str) else "", "arguments": text}
-    return {"id": f"call_{turn}_{place}", "type": "function", "function": function}
+    function = {"name": intern(name) if isinstance(name, str) else "", "arguments": text}
+    return {"id": intern(f"call_{turn}_{place}"), "type": "function", "function": function}
 
 
 def _trouble(call: Mapping[str, Any], tools: Collection[str]) -> tuple[Ended | None, str]:

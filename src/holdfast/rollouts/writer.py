@@ -108,7 +108,7 @@ class Writer:
         while True:
             lines, tokens, is_ending = self._take(due)
             if lines:
-                files.write_all(descriptor, b"\n".join(lines) + b"\n")
+                files.write_all(descriptor, b"\n".join([*lines, b""]))
                 due = time.monotonic() + EVERY if not written else due
                 written += tokens
             if written and (self._is_due(written, due) or is_ending):
