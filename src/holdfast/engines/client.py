@@ -61,6 +61,7 @@ class Client:
         self._stop = tuple(stop)
         self._say = say
         self._dropped: set[str] = set()
+        self._revision = 0
 
     @property
     def sends_seeds(self) -> bool:
@@ -110,6 +111,7 @@ class Client:
 
     async def _ask(self, path: str, own: Mapping[str, Any], seed: int | None) -> Completion:
         while True:
+            asked = self._revision
             try:
                 answer = await self._wire.post(path, self._encoded, own, seed)
             except NotHttp as error:
@@ -121,7 +123,7 @@ class Client:
             if answer.status == 200:
                 return self._cut(self._complete(answer.content))
             text = self._blank(answer.content.decode("utf-8", "replace"))
-            if not (answer.status in (400, 422) and self._adapt(self._body(own, seed), text)):
+            if not (answer.status in (400, 422) and self._adapt(self._body(own, seed), text, asked)):
                 raise _refusal(answer, text)
 
     def _encoded(self, own: Mapping[str, Any], seed: int | None) -> bytes:
@@ -145,18 +147,21 @@ class Client:
             return completion
         return Completion(completion.text[: min(ends)], "stop", completion.usage, completion.message)
 
-    def _adapt(self, body: Mapping[str, Any], text: str) -> bool:
-        """Leave out what the engine says it does not know; whether asking again makes sense.
+    def _adapt(self, body: Mapping[str, Any], text: str, asked: int) -> bool:
+        """Leave out what the engine says it does not know; whether asking again makes sense. `asked` is the revision of
+        the fields that it says so of: others may have changed them since.
 
         Raises:
             EngineError: without that field responses would not be drawn as asked.
         """
         if not _UNKNOWN.search(text):
             return False
+        if asked != self._revision:
+            return True
         named = set(_QUOTED.findall(text))
         if "max_completion_tokens" in named and "max_tokens" in body:
-            if "max_tokens" in self._fields:
-                self._fields["max_completion_tokens"] = self._fields.pop("max_tokens")
+            self._fields["max_completion_tokens"] = self._fields.pop("max_tokens")
+            self._revision += 1
             return True
         found = sorted(named & body.keys() - FIXED)
         for name in found:
@@ -170,6 +175,7 @@ class Client:
         if name not in self._dropped:
             self._dropped.add(name)
             self._fields.pop(name, None)
+            self._revision += 1
             self._say(f"the engine does not take `{name}`: requests go without it from now on\n")
 
     def _blank(self, text: str) -> str:
