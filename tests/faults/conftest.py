@@ -1,7 +1,9 @@
-"""The checkpoint that the tests of conversions share, and what becomes of it when nobody disturbs them."""
+"""What tests of conversions share: a checkpoint, and what becomes of it undisturbed; and a small disk."""
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,15 @@ def wanted(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 @pytest.fixture
 def site(checkpoint: Path, tmp_path: Path) -> Site:
     return Site(tmp_path / "root", checkpoint)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 3 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(place)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip("mounting a small file system needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
