@@ -368,3 +368,15 @@ def test_a_torn_and_a_doubled_line_of_an_imported_file_are_named(tmp_path: Path)
 def test_a_dry_run_shows_the_engine_and_writes_nothing(tmp_path: Path) -> None:
     done = hold(tmp_path / "root", "rollout", "run", str(write_config(tmp_path)), "--dry", code=0)
     assert "holdfast.engines.fake" in done.stdout and not (tmp_path / "root").exists()
+
+
+def test_what_a_chat_template_is_told_reaches_the_engine_and_is_part_of_what_was_asked(tmp_path: Path) -> None:
+    root, config = tmp_path / "root", write_config(tmp_path)
+    told = "sampling.chat_template_kwargs.enable_thinking=false"
+    hold(root, "rollout", "run", str(config), told, "--wait", code=0)
+    noted = [json.loads(line) for line in (tmp_path / "asked.jsonl").read_text().splitlines()]
+    assert all("chat_template_kwargs" in each["fields"] for each in noted) and len(noted) == 60
+    other = told.replace("false", "true")
+    assert "enable_thinking" in hold(root, "rollout", "run", str(config), other, "--wait", code=2).stderr
+    hold(root, "rollout", "run", str(config), told, "--wait", code=0)
+    assert asked(tmp_path) == 60

@@ -13,6 +13,7 @@ class Sampling:
     """How tokens are drawn; temperature 0 is greedy. A `top_k` of None, 0 or -1 keeps all tokens.
 
     `stop` are texts at which a response ends (they are not part of it), `stop_token_ids` tokens beside the model's own.
+    `chat_template_kwargs` is what the engine gives the model's chat template, where it is asked for chats.
     """
 
     temperature: float
@@ -22,6 +23,7 @@ class Sampling:
     min_p: float | None = None
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def given(self) -> dict[str, Any]:
         """The fields that say something: what is off is left out, so that it never changes a key or a request."""
@@ -39,6 +41,8 @@ class Sampling:
             found["stop"] = list(self.stop)
         if self.stop_token_ids:
             found["stop_token_ids"] = list(self.stop_token_ids)
+        if self.chat_template_kwargs:
+            found["chat_template_kwargs"] = dict(self.chat_template_kwargs)
         return found
 
 

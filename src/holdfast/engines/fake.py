@@ -37,7 +37,7 @@ class Fake(Engine):
     """
 
     name = "fake"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}))
+    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids", "chat_template_kwargs"}))
     options = frozenset({"engine_timeout", "engine_arguments"})
 
     def service(self, model: Path, tokens: int) -> Service:

@@ -19,7 +19,9 @@ class GpuServer(Engine):
     is on or off stands alone. What has its default is left to the server. `environment` keeps it off the network.
     """
 
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}), tools="parser")
+    capabilities = Capabilities(
+        frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids", "chat_template_kwargs"}), tools="parser"
+    )
     flags: ClassVar[Mapping[str, str]]
     environment: ClassVar[Mapping[str, str]]
 

@@ -47,7 +47,7 @@ class TransformersServe(Engine):
     name = "transformers"
     counts_tokens = True
     capabilities = Capabilities(
-        frozenset({"top_k", "seed", "stop_token_ids"}), seeds="server", metrics=None, tools="no"
+        frozenset({"top_k", "seed", "stop_token_ids", "chat_template_kwargs"}), seeds="server", metrics=None, tools="no"
     )
     options = frozenset({"engine_timeout", "dtype", "engine_arguments"})
 

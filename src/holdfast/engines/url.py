@@ -36,7 +36,7 @@ class Url(Engine):
     """Takes `url`, `api_key_variable` and `served_name`; starts nothing."""
 
     name = "url"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids"}))
+    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids", "chat_template_kwargs"}))
     options: ClassVar[frozenset[str]] = frozenset({"url", "api_key_variable", "served_name"})
 
     def __init__(self, serving: Serving) -> None:

@@ -72,6 +72,10 @@ class AskingParams(Serving):
     stall: float = kind.placed(900.0, gt=0)
     """Seconds without any answer after which an engine counts as hung."""
 
+    def sent_with_chats(self) -> Mapping[str, Any]:
+        """What requests tell the engine's chat template; nothing where prompts are put by us."""
+        return {}
+
 
 def check_plan(params: AskingParams, inputs: Mapping[str, Ref], most: int, what: str) -> None:
     """Whether the engine can do what is asked, and there is one model; `what` is what needs it, `most` the
@@ -137,7 +141,7 @@ def sampling_of(params: AskingParams, most: int) -> Sampling:
     from holdfast.engines.completions import Sampling
 
     drawn = (params.temperature, params.top_p, params.max_tokens or most, params.top_k, params.min_p)
-    return Sampling(*drawn, params.stop, params.stop_token_ids)
+    return Sampling(*drawn, params.stop, params.stop_token_ids, params.sent_with_chats())
 
 
 def template_of(params: AskingParams) -> ChatTemplate:

@@ -64,6 +64,9 @@ class RolloutParams(AskingParams):
     sliced: bool = kind.placed(False)
     """Others collect, each a slice, and this stage only publishes what they have collected."""
 
+    def sent_with_chats(self) -> Mapping[str, Any]:
+        return self.chat_template_kwargs
+
 
 class Rollouts(Kind):
     """Safe to run twice: rows of both attempts count, and the first to finish publishes."""
@@ -82,7 +85,7 @@ class Rollouts(Kind):
 
     def check_plan(self, params: Mapping[str, Any], inputs: Mapping[str, Ref]) -> None:
         parsed = self.parse(params)
-        if parsed.chat_template or parsed.chat_template_kwargs:
+        if parsed.chat_template:
             raise ConfigError(
                 "rollouts are asked as chats, and a chat template is given", "the engine applies the model's own"
             )

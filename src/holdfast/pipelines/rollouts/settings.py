@@ -18,8 +18,8 @@ from holdfast.core.leaves import leaves
 from holdfast.core.schema import Schema, validate
 
 DEFAULTS = "rollouts.yaml"
-OPEN = "environment.settings."
-"""Below this the environment says which keys there are."""
+OPEN = ("environment.settings.", "sampling.chat_template_kwargs.")
+"""Below these the environment, and the chat template, say which keys there are."""
 
 
 class EnvironmentSection(Schema):
@@ -45,6 +45,7 @@ class SamplingSection(Schema):
     max_tokens: int | None = Field(ge=1)
     stop: list[str] | None
     stop_token_ids: list[int] | None
+    chat_template_kwargs: dict[str, Any] | None
     seed: int | None
 
 
@@ -141,7 +142,7 @@ def settle(path: Path, overrides: Sequence[str]) -> Settings:
 
 
 def _opened(token: str) -> str:
-    """A setting of an environment is there, whether a config says it or not."""
+    """What is set below an open key is there, whether a config says it or not."""
     return f"++{token}" if token.startswith(OPEN) else token
 
 
@@ -150,5 +151,5 @@ def _check_keys(written: Mapping[str, Any], ships: Mapping[str, Any], where: str
         if key not in ships:
             raise unknown_key(f"{prefix}{key}", list(ships), where)
         below = ships[key]
-        if isinstance(value, dict) and isinstance(below, dict) and f"{prefix}{key}." != OPEN:
+        if isinstance(value, dict) and isinstance(below, dict) and f"{prefix}{key}." not in OPEN:
             _check_keys(value, below, where, f"{prefix}{key}.")
