@@ -109,6 +109,18 @@ def test_a_body_is_made_when_there_is_a_line_to_send_it_on() -> None:
     asyncio.run(main())
 
 
+def test_a_body_that_cannot_be_made_costs_its_line_and_nobody_elses() -> None:
+    async def main() -> None:
+        async with site(echo) as (server, wire):
+            for number in range(1, 4):
+                with pytest.raises(UnicodeEncodeError):
+                    await wire.post("/", "\udc00".encode)
+                assert (await wire.post("/", lambda: b"x")).content == b"x"
+                assert server.connections <= number + 1
+
+    asyncio.run(main())
+
+
 def _note(made: list[int], number: int) -> bytes:
     made.append(number)
     return b"x"

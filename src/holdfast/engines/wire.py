@@ -90,11 +90,12 @@ class Wire:
 
     async def _exchange(self, request: Callable[[*Ts], bytes], *arguments: *Ts) -> Answer:
         line = self._take() or await self._new()
-        waiting = line.send(request(*arguments))
+        waiting: asyncio.Future[Answer] | None = None
         try:
+            waiting = line.send(request(*arguments))
             return await waiting
-        except asyncio.CancelledError:
-            if waiting.cancelled():  # otherwise the answer came, and the line may be another's by now
+        except BaseException:
+            if waiting is None or waiting.cancelled():  # otherwise the line may be another's by now
                 line.drop()
             raise
 
