@@ -103,6 +103,8 @@ def settle_home(store: Store, stage: Stage, wanted: str, notes: list[str], *, as
             notes.append(f"`{wanted}` is the same work as `{known}`: it is at {store.root / known}")
         return known
     owner = store.owner(wanted)
+    if owner == stage.key:
+        return wanted  # somebody submits the same at this moment: the name is bound before the stage is written
     taken = owner is not None and not store.tombstone(owner).exists()
     foreign = owner is None and (os.path.lexists(store.root / wanted) or sweeps.exists(store, wanted))
     if not taken and not foreign:

@@ -132,15 +132,22 @@ class _Planning:
         try:
             return points.settle_home(self.store, stage, f"{FOLDER}/{name}", self.notes, asked=True)
         except NameTaken as error:
-            owner = self.store.owner(f"{FOLDER}/{name}")
-            if owner is None:
+            other = self._owner(f"{FOLDER}/{name}")
+            if other is None:
                 raise
-            other = self.store.read(owner).stage
             if not _is_more_of(other, stage):
                 raise _changed(name, other, stage) from error
         beside = f"{FOLDER}/{name}-{prompts}x{found.config.repeats}"
         self.notes.append(f"`{name}` is there with other prompts or repeats: this is `{beside}`, on the same rollouts")
         return points.settle_home(self.store, stage, beside, self.notes, asked=False)
+
+    def _owner(self, home: str) -> Stage | None:
+        """Whose home it is; None where that is not written, or not written yet."""
+        owner = self.store.owner(home)
+        try:
+            return self.store.read(owner).stage if owner else None
+        except FileNotFoundError:
+            return None
 
     def _slices(self, record: Record, count: int) -> tuple[Record, ...]:
         if count <= 1:
