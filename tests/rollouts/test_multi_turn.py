@@ -134,7 +134,7 @@ def test_memory_follows_what_is_in_flight_and_not_what_is_wanted(tmp_path: Path,
 
     peak("warm", 1)
     few, many = peak("few", 4), peak("many", 24)
-    assert many - few < 2**20, f"{few} bytes for 80 rollouts of 15 KB, {many} for 480"
+    assert many - few < 3 * 2**20, f"{few} bytes for 80 rollouts of 15 KB, {many} for 480, which are 6 MB more"
 
 
 @pytest.mark.parametrize(
