@@ -141,7 +141,7 @@ def test_the_list_shows_which_rollout_is_beside_it(page: Page, viewer: Viewer) -
     wait_until(lambda: selected.count() == 1 and selected.inner_text() == GAMES[40]["id"])
     page.go_back()
     wait_until(lambda: selected.count() == 1 and selected.inner_text() == GAMES[17]["id"])
-    assert page.locator(".detail h2").inner_text() == GAMES[17]["id"]
+    wait_until(lambda: page.locator(".detail h2").inner_text() == GAMES[17]["id"])
 
 
 def test_a_board_follows_the_slider(page: Page, viewer: Viewer) -> None:
