@@ -53,8 +53,8 @@ def run(
     progress: Progress | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Summary:
-    """Fill `directory`, which is there and empty. Everything is on disk when this returns; publishing it is the
-    caller's.
+    """Fill `directory`, which is there and empty. The weights are on their way to the disk when this returns; to wait
+    for them is the caller's, who seals and publishes the directory.
 
     Raises:
         UserError: a file that is read is damaged, or changed or vanished since the plan was made; the disk is full.

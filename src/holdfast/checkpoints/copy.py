@@ -173,7 +173,7 @@ class _Ahead:
         with self._lock:
             unit = next(self._units, None)
         if unit and unit.prepared:
-            BlockReader(files).expect(unit.prepared, unit.first, unit.end)
+            gather.expect(files, unit.prepared, unit.first, unit.end)
 
 
 class _Writer:

@@ -195,24 +195,25 @@ class Sums:
             ledger.add(Part(self.tensor, piece, first, length, crc))
 
 
+def expect(files: OpenFiles, prepared: Prepared, first: int, end: int) -> None:
+    """Have the elements from `first` to `end` brought into memory meanwhile.
+
+    Raises:
+        DamagedFile: a file is missing.
+    """
+    size = ITEM_SIZES[prepared.tensor.dtype]
+    for runs in prepared.touching(first, end):
+        low, high = runs.touching(first, end)
+        if low < high:
+            files.expect(runs.piece.file, *_extent(runs, (low, high), (first, end), size))
+
+
 class BlockReader:
     """Reads blocks of tensors for one thread; `sums` collects checksums of what is read, in ascending order."""
 
     def __init__(self, files: OpenFiles) -> None:
         self.files = files
         self._scratch = bytearray()
-
-    def expect(self, prepared: Prepared, first: int, end: int) -> None:
-        """Have the elements from `first` to `end` brought into memory meanwhile.
-
-        Raises:
-            DamagedFile: a file is missing.
-        """
-        size = ITEM_SIZES[prepared.tensor.dtype]
-        for runs in prepared.touching(first, end):
-            low, high = runs.touching(first, end)
-            if low < high:
-                self.files.expect(runs.piece.file, *_extent(runs, (low, high), (first, end), size))
 
     def read(self, prepared: Prepared, first: int, buffer: memoryview, sums: Sums | None = None) -> None:
         """Fill the buffer with the elements from `first` on.
