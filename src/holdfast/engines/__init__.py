@@ -38,6 +38,10 @@ SHIPPED = {
 }
 
 
+EVERY_FIELD = frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids", "chat_template_kwargs"})
+"""What a request may carry beside what each engine takes."""
+
+
 @dataclass(frozen=True)
 class Capabilities:
     """What an engine takes and keeps.

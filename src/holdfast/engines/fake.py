@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from holdfast.core.service import Service
-from holdfast.engines import Capabilities, Engine
+from holdfast.engines import EVERY_FIELD, Capabilities, Engine
 from holdfast.engines.fake_answers import STYLES, Manner
 from holdfast.engines.fake_server import FAULTS, Behaviour, Fault, serve
 
@@ -37,7 +37,7 @@ class Fake(Engine):
     """
 
     name = "fake"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids", "chat_template_kwargs"}))
+    capabilities = Capabilities(EVERY_FIELD)
     options = frozenset({"engine_timeout", "engine_arguments"})
 
     def service(self, model: Path, tokens: int) -> Service:

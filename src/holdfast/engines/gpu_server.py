@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from holdfast.core.service import Service
-from holdfast.engines import Capabilities, Engine
+from holdfast.engines import EVERY_FIELD, Capabilities, Engine
 
 COMMON = frozenset({"engine_timeout", "engine_arguments"})
 """Options for which no server needs a flag."""
@@ -19,9 +19,7 @@ class GpuServer(Engine):
     is on or off stands alone. What has its default is left to the server. `environment` keeps it off the network.
     """
 
-    capabilities = Capabilities(
-        frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids", "chat_template_kwargs"}), tools="parser"
-    )
+    capabilities = Capabilities(EVERY_FIELD, tools="parser")
     flags: ClassVar[Mapping[str, str]]
     environment: ClassVar[Mapping[str, str]]
 

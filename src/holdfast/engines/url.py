@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from holdfast.core import artifact
 from holdfast.core.errors import ConfigError, UserError
-from holdfast.engines import Capabilities, Engine
+from holdfast.engines import EVERY_FIELD, Capabilities, Engine
 from holdfast.engines.serving import Serving
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Url(Engine):
     """Takes `url`, `api_key_variable` and `served_name`; starts nothing."""
 
     name = "url"
-    capabilities = Capabilities(frozenset({"top_k", "min_p", "seed", "stop", "stop_token_ids", "chat_template_kwargs"}))
+    capabilities = Capabilities(EVERY_FIELD)
     options: ClassVar[frozenset[str]] = frozenset({"url", "api_key_variable", "served_name"})
 
     def __init__(self, serving: Serving) -> None:
