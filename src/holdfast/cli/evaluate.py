@@ -116,9 +116,9 @@ def _wait(prepared: Prepared, store: Store) -> None:
     from holdfast.pipelines.evaluate import submission
 
     plan, conversion = prepared.evaluations.plan, prepared.evaluations.conversion
+    record = conversion.record if conversion else None
     progress.wait_for(plan, store)
     for _ in range(takeover.MOST_DEATHS):
-        record = conversion.record if conversion else None
         if record is None or not takeover.is_left_behind(Reader(store, plan).standing(record), store):
             return
         submitted = submission.submit_all(replace(prepared, again=frozenset()), store)
