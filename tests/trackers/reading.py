@@ -64,11 +64,29 @@ def _records(data: bytes) -> Iterator[bytes]:
 
 def events(home: Path, tag: str) -> list[tuple[int, float]]:
     """(step, value) of a metric, as TensorBoard shows it."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    return shown(accumulators(home), tag)
 
-    accumulator = EventAccumulator(str(home / "tensorboard"), size_guidance={"scalars": 0})
-    accumulator.Reload()
-    return [(event.step, event.value) for event in accumulator.Scalars(tag)]
+
+def accumulators(home: Path) -> list[Any]:
+    """TensorBoard's two readers in Python, which have read what is in a home: one serves its pages, one is public."""
+    from tensorboard.backend.event_processing import event_accumulator, plugin_event_accumulator
+
+    place = str(home / "tensorboard")
+    readers: list[Any] = [
+        event_accumulator.EventAccumulator(place, {"scalars": 0}),
+        plugin_event_accumulator.EventAccumulator(place, {"tensors": 0}),
+    ]
+    for reader in readers:
+        reader.Reload()
+    return readers
+
+
+def shown(readers: list[Any], tag: str) -> list[tuple[int, float]]:
+    """(step, value) of a metric, of which the readers have the same."""
+    public, serving = readers
+    values = [(event.step, event.value) for event in public.Scalars(tag)]
+    assert [(event.step, event.tensor_proto.float_val[0]) for event in serving.Tensors(tag)] == values
+    return values
 
 
 def events_on_disk(home: Path, tag: str) -> list[tuple[int, float]]:

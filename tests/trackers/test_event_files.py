@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.runs import environment, hold, key_of, processes_of, status, submit, wait_until, write_plan
-from tests.trackers.reading import events, events_on_disk, logged, stage, table
+from tests.trackers.reading import accumulators, events, events_on_disk, logged, shown, stage, table
 
 from holdfast.core import artifact
+from holdfast.trackers import Mark, Row, Subject
+from holdfast.trackers.event_files import EventFiles
 
 pytest.importorskip("tensorboard")
 
@@ -35,9 +38,8 @@ def test_a_resumed_run_is_shown_without_doubles_while_it_runs_and_afterwards(tmp
     wait_until(lambda: status(root, "run")["state"] == "owed")
     submit(root, plan)
     wait_until(lambda: max(logged(home)) >= 55 and max(step for step, _ in events_on_disk(home, "by")) >= 45)
-    while_it_runs = events(home, "by")
-    shown = [step for step, _ in while_it_runs]
-    assert shown == list(range(1, len(shown) + 1))
+    while_it_runs = [step for step, _ in events(home, "by")]
+    assert while_it_runs == list(range(1, len(while_it_runs) + 1))
     wait_until(lambda: status(root, "run")["state"] == "complete")
     wait_until(lambda: not processes_of(root))
     assert len(logged(home)[35]) == 2
@@ -93,3 +95,52 @@ def test_files_of_the_program_itself_are_left_alone(tmp_path: Path) -> None:
     hold(root, "track", "run", "--again", code=0)
     assert (home / "tensorboard/events.out.tfevents.1.theirs").exists()
     assert events_on_disk(home, "by") == [(1, 1.0)]
+
+
+def rows(steps: Iterable[int], value: float, seen: frozenset[int] = frozenset(), every: int = 2) -> Iterator[Row]:
+    """`by` at each step and `eval` at each `every`th, as an attempt logs them; `seen` are steps of earlier attempts."""
+    for step in steps:
+        values = {"by": value} | ({"eval": value} if step % every == 0 else {})
+        yield Row(step, values, frozenset() if step in seen else frozenset(values), None, 1, step, step)
+
+
+def written(home: Path, mark: Mark, rows: Iterable[Row]) -> Mark:
+    """Where a process of its own came to that shows `rows` after what `mark` says is there."""
+    tracker = EventFiles(Subject("key", "run", "command", {}, home, home, home), {})
+    tracker.open(mark, 0)
+    for row in rows:
+        tracker.write(row)
+    mark = tracker.flush() or Mark()
+    assert tracker.file
+    tracker.file.close()
+    return mark
+
+
+@pytest.mark.parametrize("again", [30, 31, 40])
+def test_steps_that_a_process_of_its_own_repeats_are_shown_once(tmp_path: Path, again: int) -> None:
+    mark = written(tmp_path, Mark(), rows(range(1, 41), 1.0))
+    written(tmp_path, mark, rows(range(again, 46), 2.0, frozenset(range(1, 41))))
+    expected = [(step, 1.0 if step < again else 2.0) for step in range(1, 46)]
+    assert events(tmp_path, "by") == expected
+    assert events(tmp_path, "eval") == [(step, value) for step, value in expected if step % 2 == 0]
+
+
+def test_a_step_that_is_repeated_at_once_is_shown_once(tmp_path: Path) -> None:
+    written(tmp_path, Mark(), [*rows(range(1, 41), 1.0), *rows([40, 41], 2.0, frozenset([40]))])
+    assert events(tmp_path, "by") == [*((step, 1.0) for step in range(1, 40)), (40, 2.0), (41, 2.0)]
+
+
+def test_who_looks_on_while_files_are_replaced_sees_no_step_twice(tmp_path: Path) -> None:
+    seen = frozenset(range(1, 41))
+    mark = written(tmp_path, Mark(), rows(range(1, 41), 1.0))
+    mark = written(tmp_path, mark, rows(range(30, 61), 2.0, seen))
+    looking = accumulators(tmp_path)
+    tracker = EventFiles(Subject("key", "run", "command", {}, tmp_path, tmp_path, tmp_path), {})
+    tracker.open(mark, 0)
+    tracker.close(lambda: iter([*rows(range(1, 30), 1.0), *rows(range(30, 61), 2.0)]), 0)
+    expected = [(step, 1.0 if step < 30 else 2.0) for step in range(1, 61)]
+    for reader in looking:
+        reader.Reload()
+    for tag, every in (("by", 1), ("eval", 2)):
+        once = [(step, value) for step, value in expected if step % every == 0]
+        assert shown(looking, tag) == events(tmp_path, tag) == once

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +25,7 @@ OURS = ".holdfast"
 VERSION = "brain.Event:1"
 """Of version 1, TensorBoard drops what it has of a metric from the step on to which a later event goes back; of
 version 2 it wants to be told, and then drops all metrics alike."""
+HIGHEST = 2**63 - 1
 
 
 class EventFiles(Tracker):
@@ -55,8 +56,9 @@ class EventFiles(Tracker):
     def write(self, row: Row) -> None:
         if self.file is None:
             self.file = _EventFile(self.directory, sorted(self.sizes))
-        self.file.add(row.step, row.time, row.values)
-        self.twice = self.twice or len(row.first) < len(row.values)
+        again = row.values.keys() - row.first
+        self.file.add(row.step, row.time, row.values, again)
+        self.twice = self.twice or bool(again)
         self.end = row.end
 
     def flush(self) -> Mark | None:
@@ -91,7 +93,7 @@ class EventFiles(Tracker):
             for name, (value, when) in values.items():
                 moments.setdefault(when, {})[name] = value
             for when, group in moments.items():
-                new.add(step, when, group)
+                new.add(step, when, group, group.keys())
         size = new.sync()
         new.close()
         for path in self._found():
@@ -102,7 +104,11 @@ class EventFiles(Tracker):
 
 
 class _EventFile:
-    """One event file; its name sorts behind those in `before`, since TensorBoard reads them in that order."""
+    """One event file; its name sorts behind those in `before`, since TensorBoard reads them in that order.
+
+    A value takes the place of those that TensorBoard has from its step on only where it comes right after a higher
+    step, be it of another metric. Where a metric goes back, an event without values pretends such a step.
+    """
 
     def __init__(self, directory: Path, before: list[str]) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -112,14 +118,24 @@ class _EventFile:
         self.raw: BinaryIO = open(self.path, "xb")  # noqa: SIM115 (closed by `close`)
         self.records = RecordWriter(self.raw)
         self.records.write(Event(wall_time=time.time(), file_version=VERSION).SerializeToString())
+        self.latest: dict[str, int] = {}
 
-    def add(self, step: int, when: float | None, values: Mapping[str, float]) -> None:
+    def add(self, step: int, when: float | None, values: Mapping[str, float], again: Set[str]) -> None:
+        """`again` are the names of which there is a value at this step or behind it, in this file or before."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         scalars: list[Any] = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         moment = time.time() if when is None else when
-        self.records.write(Event(wall_time=moment, step=step, summary=Summary(value=scalars)).SerializeToString())
+        events = [Event(wall_time=moment, step=step, summary=Summary(value=scalars))]
+        if any(self.latest.get(name, step) >= step for name in again):
+            # One of TensorBoard's readers heeds a step without a summary, another does not: it is led back by the value
+            # itself, while the first would go on to search all that it has at every event.
+            events.insert(0, Event(wall_time=moment, step=HIGHEST, summary=Summary()))
+            events.append(Event(wall_time=moment, step=step))
+        for event in events:
+            self.records.write(event.SerializeToString())
+        self.latest.update(dict.fromkeys(values, step))
 
     def sync(self) -> int:
         """Wait until all is on disk; returns the size in bytes."""
