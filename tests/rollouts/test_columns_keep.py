@@ -87,13 +87,13 @@ def test_a_collection_ends_as_it_would_when_its_index_cannot_be_kept(
     assert found(parts).columns.count == 0 and not children()
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+@pytest.mark.parametrize(("number", "patience", "kept"), [(signal.SIGKILL, 60.0, 25600), (signal.SIGSTOP, 3.0, 0)])
 def test_a_collection_ends_as_it_would_when_whoever_reads_it_dies_or_hangs(
-    tmp_path: Path, number: signal.Signals
+    tmp_path: Path, number: signal.Signals, patience: float, kept: int
 ) -> None:
     parts = write_parts(tmp_path, times=40)
-    with columns_keep.keeping(parts, patience=3.0):
+    with columns_keep.keeping(parts, patience):
         (child,) = wait_until(children)
         os.kill(child, number)
     assert not children()
-    assert found(parts).columns.count == (25600 if number == signal.SIGKILL else 0)
+    assert found(parts).columns.count == kept
