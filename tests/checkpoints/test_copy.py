@@ -58,17 +58,20 @@ def read_back(directory: Path) -> dict[str, bytes]:
     st.sampled_from(["BF16", "F32", "U8", "I64"]),
     st.lists(st.integers(1, 4), min_size=4, max_size=4),
     st.sampled_from([8, 32, 64, 4096]),
+    st.sampled_from([1, 100]),
 )
-@settings(deadline=None, max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_mesh_is_put_together(
     tmp_path_factory: pytest.TempPathFactory,
     shape: list[int],
     dtype: str,
     parts: list[int],
     block: int,
+    width: int,
 ) -> None:
-    """With blocks of a few bytes, so that every way to cut runs occurs."""
+    """With blocks of a few bytes, so that every way to cut runs occurs; with a width, also of runs of many elements."""
     directory = tmp_path_factory.mktemp("mesh")
+    shape = [*shape[:-1], *(size * width for size in shape[-1:])]
     tensor = scatter(directory, "t", dtype, tuple(shape), parts[: len(shape)])
     (directory / "out").mkdir()
     copy.write(directory / "out", layout.plan([tensor]), block=block)
@@ -86,6 +89,7 @@ def test_any_mesh_is_put_together(
         ((700_001,), (3,)),
         ((2, 700_000), (1, 2)),
         ((100_000, 6), (1, 3)),
+        ((9000, 300), (1, 2)),
     ],
 )
 @pytest.mark.parametrize("dtype", ["BF16", "U8"])

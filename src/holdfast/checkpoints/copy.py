@@ -97,17 +97,20 @@ def write(
     _allocate(directory, planned)
     total = sum(place.nbytes for file in planned for place in file.places)
 
+    flusher = disk.Flusher()
+
     @contextmanager
     def work() -> Iterator[Callable[[_Unit], int]]:
         opened = OpenFiles()
         try:
             ahead.step(opened)
-            yield _Writer(opened, ledger, block, ahead).write
+            yield _Writer(opened, ledger, block, ahead, flusher).write
         finally:
             opened.close()
 
     try:
-        parallel.run(units, work, total, threads, progress, stop)
+        with flusher:
+            parallel.run(units, work, total, threads, progress, stop)
     finally:
         for output in outputs:
             output.close()
@@ -179,9 +182,12 @@ class _Ahead:
 class _Writer:
     """What one thread does, with its buffers."""
 
-    def __init__(self, files: OpenFiles, ledger: Ledger | None, block: int, ahead: _Ahead) -> None:
+    def __init__(
+        self, files: OpenFiles, ledger: Ledger | None, block: int, ahead: _Ahead, flusher: disk.Flusher
+    ) -> None:
         self.files = files
         self.ahead = ahead
+        self.flusher = flusher
         self.block = block
         self.ledger = ledger
         self.reader = BlockReader(files)
@@ -204,7 +210,7 @@ class _Writer:
                     self._copy_blocks(fd, unit.place, unit.prepared, unit)
                 size = ITEM_SIZES[unit.place.dtype]
                 count = (unit.end - unit.first) * size
-                disk.begin_flush(fd, unit.place.offset + unit.first * size, count)
+                self.flusher.begin(fd, unit.place.offset + unit.first * size, count)
             unit.output.finish_unit()
         except OSError as error:
             raise disk.explain(error, unit.output.path) from None

@@ -6,13 +6,17 @@ import ctypes
 import errno
 import os
 import sys
+import threading
 from functools import cache
 from pathlib import Path
+from queue import Queue
 
 from holdfast.core.errors import UserError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 FLUSH_NOW = 2  # SYNC_FILE_RANGE_WRITE
+MOST_ASKED = 512
+"""Flushes that were asked for and did not begin; each has a descriptor."""
 
 
 @cache
@@ -47,6 +51,38 @@ def begin_flush(fd: int, offset: int, count: int) -> None:
     """
     if sys.platform == "linux":
         _libc().sync_file_range(fd, ctypes.c_long(offset), ctypes.c_long(count), FLUSH_NOW)
+
+
+class Flusher:
+    """Begins flushes in a thread of its own, for `sync_file_range` waits where the disk has much to do. The thread goes on
+    with what was asked for after the block, but not after an error in it.
+    """
+
+    def __init__(self) -> None:
+        self._asked: Queue[tuple[int, int, int] | None] = Queue(MOST_ASKED)
+        self._is_over = False
+        self._thread = threading.Thread(target=self._run, name="holdfast-flush", daemon=True)
+
+    def __enter__(self) -> Flusher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        self._is_over = error is not None
+        self._asked.put(None)
+
+    def begin(self, fd: int, offset: int, count: int) -> None:
+        """As `begin_flush`; the descriptor may be closed meanwhile."""
+        try:
+            self._asked.put((os.dup(fd), offset, count))
+        except OSError:  # too many are open
+            begin_flush(fd, offset, count)
+
+    def _run(self) -> None:
+        while (asked := self._asked.get()) is not None:
+            if not self._is_over:
+                begin_flush(*asked)
+            os.close(asked[0])
 
 
 def write_at(fd: int, data: bytes | memoryview, offset: int) -> None:

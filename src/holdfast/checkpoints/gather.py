@@ -27,6 +27,10 @@ BLOCK = 2**20
 """Bytes that are read, checked and written at once: they stay in the processor's cache."""
 NARROW = 64
 """Elements of a run below which runs are put in place by columns."""
+IOV_MAX = 1024
+"""Places that one read may fill: https://man7.org/linux/man-pages/man2/readv.2.html."""
+MOST_PLACES = 32
+"""Sets of places that are kept, a hundred KB each."""
 MOST_OPEN = 64
 MOST_COLUMNS = 2**20
 FORMATS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
@@ -112,6 +116,10 @@ class Runs:
         """The numbers of the runs that have elements in a part of the whole: from, and up to."""
         if not self.sizes:
             return (0, 1) if self.first < end and first < self.first + self.length else (0, 0)
+        if len(self.sizes) == 1:
+            (count,), (step,) = self.sizes, self.steps
+            low = min(max(0, (first - self.first - self.length) // step + 1), count)
+            return low, min(max(low, -((self.first - end) // step)), count)
         numbers = range(self.count)
         low = bisect_right(numbers, first - self.length, key=self.start)
         return low, bisect_left(numbers, end, lo=low, key=self.start)
@@ -123,7 +131,12 @@ def _make_runs(piece: Piece, shape: tuple[int, ...], dtype: str) -> Runs:
     while axis and (axis == len(shape) or piece.shape[axis] == shape[axis]):
         axis -= 1
         length *= piece.shape[axis]
-    outer = [(piece.shape[i], steps[i]) for i in range(axis) if piece.shape[i] > 1]
+    outer: list[tuple[int, int]] = []
+    for size, step in zip(piece.shape[:axis], steps, strict=False):
+        if outer and outer[-1][1] == size * step:
+            outer[-1] = (outer[-1][0] * size, step)
+        elif size > 1:
+            outer.append((size, step))
     first = sum(start * step for start, step in zip(piece.starts, steps, strict=True))
     whole = checksums.is_whole(piece, dtype)
     return Runs(piece, whole, first, length, tuple(size for size, _ in outer), tuple(step for _, step in outer))
@@ -208,15 +221,37 @@ def expect(files: OpenFiles, prepared: Prepared, first: int, end: int) -> None:
             files.expect(runs.piece.file, *_extent(runs, (low, high), (first, end), size))
 
 
+class _Places:
+    """Evenly spread parts of a buffer, in groups that one call may fill. They are the same for most blocks of a tensor,
+    and kept as long as the buffer is.
+    """
+
+    def __init__(self) -> None:
+        self._buffer: object = None
+        self._kept: dict[tuple[int, ...], list[list[memoryview]]] = {}
+
+    def get(self, buffer: memoryview, start: int, end: int, step: int, length: int) -> list[list[memoryview]]:
+        """`length` bytes every `step`, from `start` up to `end`."""
+        if self._buffer is not buffer.obj or len(self._kept) > MOST_PLACES:
+            self._buffer = buffer.obj
+            self._kept.clear()
+        key = (start, end, step, length)
+        if key not in self._kept:
+            views = [buffer[at : at + length] for at in range(start, end, step)]
+            self._kept[key] = [views[at : at + IOV_MAX] for at in range(0, len(views), IOV_MAX)]
+        return self._kept[key]
+
+
 class BlockReader:
     """Reads blocks of tensors for one thread; `sums` collects checksums of what is read, in ascending order."""
 
     def __init__(self, files: OpenFiles) -> None:
         self.files = files
         self._scratch = bytearray()
+        self._places = _Places()
 
     def read(self, prepared: Prepared, first: int, buffer: memoryview, sums: Sums | None = None) -> None:
-        """Fill the buffer with the elements from `first` on.
+        """Fill the buffer, which begins where its object does, with the elements from `first` on.
 
         Raises:
             DamagedFile: a file is missing, or ends before.
@@ -249,9 +284,30 @@ class BlockReader:
         self.files.read_into(runs.piece.file, offset, read)
         if sums and runs.is_whole:
             sums.add(runs.piece, offset, read)
-        if high - low > 1:
+        if high - low > 1 and not self._read_rows(runs, numbers, part, buffer, size):
             form = FORMATS[size]
             _scatter(buffer.cast(form), read.cast(form), runs, numbers, part)
+
+    def _read_rows(
+        self, runs: Runs, numbers: tuple[int, int], part: tuple[int, int], buffer: memoryview, size: int
+    ) -> bool:
+        """Have the kernel put runs where they belong, which costs a second read and spares a loop of ours over them;
+        False where they are too short for that, not evenly spread or cut off by the block, or where it did not do all.
+        """
+        low, high = numbers
+        start, step, length = runs.start(low) - part[0], runs.steps[-1], runs.length
+        end = start + (high - low - 1) * step + length
+        if length <= NARROW or len(runs.steps) > 1 or start < 0 or end > part[1] - part[0]:
+            return False
+        places = self._places.get(buffer, start * size, end * size, step * size, length * size)
+        fd = self.files.get(runs.piece.file)
+        offset, _ = _extent(runs, numbers, part, size)
+        for views in places:
+            count = len(views) * length * size
+            if os.preadv(fd, views, offset) != count:
+                return False
+            offset += count
+        return True
 
     def check(self, checked: Checked) -> None:
         """Read bytes for their checksum alone.

@@ -22,6 +22,7 @@ LARGEST = 2**31
 """Bytes of a pickle that are read: a checkpoint of a million chunks has 0.2 GB of metadata."""
 PROTOCOLS = range(2, 6)
 SCALARS = (str, int, float, bool, bytes, type(None))
+BYTE, SHORT, LONG, SIGNED, QUAD, DOUBLE = map(struct.Struct, ("<B", "<H", "<I", "<i", "<Q", ">d"))
 HINT = "nothing of it was executed; only checkpoints as their own libraries write them are read"
 
 
@@ -137,8 +138,9 @@ class _Machine:
         self.position = end
         return taken
 
-    def number(self, form: str) -> int:
-        value: int = struct.unpack(form, self.take(struct.calcsize(form)))[0]
+    def number(self, form: struct.Struct) -> int:
+        value: int = form.unpack_from(self.data, self.position)[0]
+        self.position += form.size
         return value
 
     def line(self) -> str:
@@ -227,7 +229,7 @@ def _pop_tuple(machine: _Machine, count: int) -> None:
 
 
 def _frame(machine: _Machine) -> None:
-    machine.number("<Q")  # frames only tell readers of streams how much to buffer
+    machine.number(QUAD)  # frames only tell readers of streams how much to buffer
 
 
 def _stack_global(machine: _Machine) -> None:
@@ -246,20 +248,20 @@ def _set_items(machine: _Machine) -> None:
     machine.put_items(machine.stack[-1], items)
 
 
-def _push(form: str) -> Callable[[_Machine], None]:
+def _push(form: struct.Struct) -> Callable[[_Machine], None]:
     return lambda machine: machine.stack.append(machine.number(form))
 
 
-def _push_text(form: str) -> Callable[[_Machine], None]:
+def _push_text(form: struct.Struct) -> Callable[[_Machine], None]:
     return lambda machine: machine.stack.append(machine.take(machine.number(form)).decode())
 
 
-def _push_bytes(form: str) -> Callable[[_Machine], None]:
+def _push_bytes(form: struct.Struct) -> Callable[[_Machine], None]:
     return lambda machine: machine.stack.append(machine.take(machine.number(form)))
 
 
 def _push_long(machine: _Machine) -> None:
-    machine.stack.append(int.from_bytes(machine.take(machine.number("<B")), "little", signed=True))
+    machine.stack.append(int.from_bytes(machine.take(machine.number(BYTE)), "little", signed=True))
 
 
 ACTIONS: dict[int, Callable[[_Machine], None]] = {
@@ -271,16 +273,16 @@ ACTIONS: dict[int, Callable[[_Machine], None]] = {
     ord(")"): lambda machine: machine.stack.append(()),
     0x88: lambda machine: machine.stack.append(True),
     0x89: lambda machine: machine.stack.append(False),
-    ord("J"): _push("<i"),
-    ord("K"): _push("<B"),
-    ord("M"): _push("<H"),
-    ord("G"): _push(">d"),
+    ord("J"): _push(SIGNED),
+    ord("K"): _push(BYTE),
+    ord("M"): _push(SHORT),
+    ord("G"): _push(DOUBLE),
     0x8A: _push_long,
-    ord("X"): _push_text("<I"),
-    0x8C: _push_text("<B"),
-    0x8D: _push_text("<Q"),
-    ord("B"): _push_bytes("<I"),
-    ord("C"): _push_bytes("<B"),
+    ord("X"): _push_text(LONG),
+    0x8C: _push_text(BYTE),
+    0x8D: _push_text(QUAD),
+    ord("B"): _push_bytes(LONG),
+    ord("C"): _push_bytes(BYTE),
     ord("t"): lambda machine: machine.stack.append(tuple(machine.pop_to_mark())),
     0x85: lambda machine: _pop_tuple(machine, 1),
     0x86: lambda machine: _pop_tuple(machine, 2),
@@ -289,11 +291,11 @@ ACTIONS: dict[int, Callable[[_Machine], None]] = {
     ord("e"): lambda machine: machine.extend(machine.pop_to_mark()),
     ord("s"): _set_item,
     ord("u"): _set_items,
-    ord("q"): lambda machine: machine.remember(machine.number("<B")),
-    ord("r"): lambda machine: machine.remember(machine.number("<I")),
+    ord("q"): lambda machine: machine.remember(machine.number(BYTE)),
+    ord("r"): lambda machine: machine.remember(machine.number(LONG)),
     0x94: lambda machine: machine.remember(len(machine.memo)),
-    ord("h"): lambda machine: machine.stack.append(machine.memo[machine.number("<B")]),
-    ord("j"): lambda machine: machine.stack.append(machine.memo[machine.number("<I")]),
+    ord("h"): lambda machine: machine.stack.append(machine.memo[machine.number(BYTE)]),
+    ord("j"): lambda machine: machine.stack.append(machine.memo[machine.number(LONG)]),
     ord("c"): lambda machine: machine.find(machine.line(), machine.line()),
     0x93: _stack_global,
     ord("R"): _Machine.call,

@@ -124,7 +124,7 @@ def holds(home: str | Path, key: str, path: str = "") -> Manifest | None:
 
 
 def seal(directory: Path, description: Mapping[str, Any], loose: Iterable[str] = ()) -> Manifest:
-    """Digest every file below `directory` and wait until all of it is on disk.
+    """Digest every file below `directory` and wait until all of it is on disk, which writes while we digest.
 
     Inner artifacts are cited by path and digest, not listed. `description` goes into the manifest as it is. `loose` are
     globs of files that others append to.
@@ -137,6 +137,9 @@ def seal(directory: Path, description: Mapping[str, Any], loose: Iterable[str] =
             inner.append({"path": path, "digest": entry.digest})
         else:
             listed.append(_describe(directory / path, path, any(fnmatch.fnmatch(path, glob) for glob in patterns)))
+    for file in listed:
+        if file.digest is not None and not (directory / file.path).is_symlink():
+            files.fsync_path(directory / file.path)
     _sync_directories(directory)
     sealed = sorted(file for file in listed if file.digest is not None and file.path != METRICS)
     digest = hashlib.sha256(json.dumps([sealed, inner]).encode()).hexdigest()
@@ -172,9 +175,7 @@ def _describe(location: Path, path: str, is_loose: bool) -> File:
         return File(path, 0, None if is_loose else f"link to {os.readlink(location)}")
     if is_loose:
         return File(path, location.stat().st_size, None)
-    digest = digest_of(location)
-    files.fsync_path(location)
-    return File(path, location.stat().st_size, digest)
+    return File(path, location.stat().st_size, digest_of(location))
 
 
 def digest_of(path: Path) -> str:
