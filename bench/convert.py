@@ -13,6 +13,7 @@ memory is `ru_maxrss` of the process. Writes `bench/results/convert.json` and `c
 from __future__ import annotations
 
 import argparse
+import mmap
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ from bench.core import Program, Row, describe_machine, report, run  # noqa: E402
 
 WORKLOAD = str(HERE / "dcp_workload.py")
 RANKS = 4
+MOST_FAULTED = 8 * 10**9
 NOTE = (
     "Checkpoints of 4 gloo ranks, written by torch, two of seven matrices sharded by columns. Ours checks each chunk's "
     "CRC-32, syncs and digests every file; cp is followed by `sync -f`; the recipes with torch sync their "
@@ -59,7 +61,7 @@ def make_rows(gigabytes: float, *, is_first: bool) -> list[Conversion]:
     rows = []
     for is_cold in (False, True):
         title = f"{gigabytes:g} GB, {'cold' if is_cold else 'warm'}"
-        for peer, most in ((torch, 1 / 8), (_copy("bf16"), 1.0), (stream, None)):
+        for peer, most in ((torch, 1 / 8), (_copy("bf16"), 1.0), (_disk("bf16"), None), (stream, None)):
             ours = _workload(title, "ours", "bf16")
             rows.append(Conversion(ours, peer, most_ratio=most, most_peak=64, source="bf16", is_cold=is_cold))
     if is_first:
@@ -76,6 +78,12 @@ def _copy(source: str) -> Program:
     return Program("cp -r, sync -f", ("sh", "-c", f"cp -r {source} out && sync -f out"))
 
 
+def _disk(source: str) -> Program:
+    """What the disk itself takes: the same bytes, past the page cache, without looking at them."""
+    command = f"mkdir out && cat {source}/* | dd of=out/all bs=16M iflag=fullblock oflag=direct conv=fsync status=none"
+    return Program("cat, dd oflag=direct", ("sh", "-c", command))
+
+
 def prepare(directory: Path, gigabytes: float, *, is_first: bool) -> None:
     """Write the checkpoints."""
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", WORKLOAD)
@@ -89,13 +97,22 @@ def settle(directory: Path, source: str, *, is_cold: bool) -> None:
     """Remove the last output, wait for the disk, and bring the checkpoint into the page cache or out of it."""
     shutil.rmtree(directory / "out", ignore_errors=True)
     os.sync()
-    for path in (directory / source).iterdir():
+    paths = list((directory / source).iterdir())
+    _fault_in(min(sum(path.stat().st_size for path in paths), MOST_FAULTED))
+    for path in paths:
         with open(path, "rb", buffering=0) as file:
             if is_cold:
                 os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
             else:
                 while file.read(2**22):
                     pass
+
+
+def _fault_in(size: int) -> None:
+    """Touch free memory: a virtual machine gives back what was freed, and whoever is next would pay for it."""
+    with mmap.mmap(-1, size) as memory:
+        for at in range(0, size, mmap.PAGESIZE):
+            memory[at] = 1
 
 
 def measure(rows: Sequence[Conversion], directory: Path, rounds: int, *, is_first: bool) -> None:

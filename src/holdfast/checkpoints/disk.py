@@ -54,8 +54,8 @@ def begin_flush(fd: int, offset: int, count: int) -> None:
 
 
 class Flusher:
-    """Begins flushes in a thread of its own, for `sync_file_range` waits where the disk has much to do. The thread goes on
-    with what was asked for after the block, but not after an error in it.
+    """Begins flushes in a thread of its own, for `sync_file_range` waits where the disk has much to do. The thread goes
+    on with what was asked for after the block, but not after an error in it.
     """
 
     def __init__(self) -> None:
