@@ -19,9 +19,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 HOLDFAST = "import sys; sys.argv[0] = 'holdfast'; from holdfast.cli.main import main; sys.exit(main())"
@@ -300,14 +301,18 @@ def main() -> int:
 
 def report(rows: Sequence[Row], machine: str, note: str, path: Path) -> None:
     """Print the table and what missed its goal; write it as `path`.md, and every sample as `path`.json."""
-    table = as_markdown(rows, machine, note)
+    missed = [row.ours.title for row in rows if row.is_met is False]
+    content = {"schema": 1, "machine": machine, "rows": [row.as_dict() for row in rows]}
+    write_results(path, as_markdown(rows, machine, note), missed, content)
+
+
+def write_results(path: Path, table: str, missed: Sequence[str], content: Mapping[str, Any]) -> None:
+    """Print the table and what missed its goal; write the table as `path`.md, and the content as `path`.json."""
     print(table)
-    for row in rows:
-        if row.is_met is False:
-            print(f"missed: {row.ours.title}")
+    for title in missed:
+        print(f"missed: {title}")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.with_suffix(".md").write_text(table)
-    content = {"schema": 1, "machine": machine, "rows": [row.as_dict() for row in rows]}
     path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -12,7 +12,6 @@ one were written by a generator. Peak memory is `ru_maxrss`. Writes `bench/resul
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import subprocess
 import sys
@@ -26,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from bench.analyze import check_room  # noqa: E402
-from bench.core import Program, Sample, describe_machine, run  # noqa: E402
+from bench.core import Program, Sample, describe_machine, run, write_results  # noqa: E402
 from bench.evaluate import start_engine  # noqa: E402
 
 WORKLOAD = "bench.collection_workload"
@@ -126,15 +125,9 @@ def main() -> int:
 
 def report(found: Mapping[str, Mapping[int, Sample]], machine: str, path: Path) -> None:
     """Print the table and what missed its goal; write it as `path`.md, and every sample as `path`.json."""
-    table = as_markdown(found, machine)
-    print(table)
-    for words in missed(found):
-        print(f"missed: {words}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.with_suffix(".md").write_text(table)
     rows = {action: {str(count): asdict(each) for count, each in samples.items()} for action, samples in found.items()}
     content = {"schema": 1, "machine": machine, "missed": missed(found), "rows": rows}
-    path.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    write_results(path, as_markdown(found, machine), missed(found), content)
 
 
 if __name__ == "__main__":
