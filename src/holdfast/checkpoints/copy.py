@@ -18,8 +18,9 @@ from pathlib import Path
 
 from holdfast.checkpoints import cast, checksums, disk, gather, parallel
 from holdfast.checkpoints.checksums import Ledger
-from holdfast.checkpoints.gather import BlockReader, OpenFiles, Prepared, Sums
+from holdfast.checkpoints.gather import BlockReader, OpenFiles, Sums
 from holdfast.checkpoints.layout import OutputFile, Place
+from holdfast.checkpoints.runs import Prepared, prepare
 from holdfast.checkpoints.tensors import ITEM_SIZES, Checked, Computed, Tensor
 from holdfast.core import files as durable
 
@@ -125,7 +126,7 @@ def _list_units(
         parts: list[tuple[Place, Prepared | None, int, int]] = []
         for place in file.places:
             if isinstance(place.source, Tensor):
-                prepared = gather.prepare(place.source)
+                prepared = prepare(place.source)
                 tensors.append(prepared.tensor)
                 parts += [(place, prepared, first, end) for first, end in _cut(place, block)]
             elif place.nbytes:

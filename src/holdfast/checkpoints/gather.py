@@ -1,39 +1,28 @@
 """Reads elements of a tensor in row-major order, wherever its pieces lie.
 
-A piece of a row-sharded tensor is one run of the whole; a piece of a column-sharded one is many short runs, which lie
-one behind the other in its file. So a block of the whole is a few large reads, and the runs are put in place in memory.
+A block of the whole is a few large reads, whose runs are put in place in memory.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import accumulate, product
 from math import prod
 from pathlib import Path
-from typing import Literal
 
 from zlib_ng import zlib_ng
 
-from holdfast.checkpoints import checksums, tiling, torch_file
+from holdfast.checkpoints import checksums, torch_file
 from holdfast.checkpoints.checksums import Ledger, Part
-from holdfast.checkpoints.tensors import ITEM_SIZES, Checked, Piece, Tensor, row_major
-from holdfast.core.errors import DamagedFile, UserError
+from holdfast.checkpoints.runs import Prepared, Runs, prepare
+from holdfast.checkpoints.scatter import FORMATS, NARROW, Places, scatter
+from holdfast.checkpoints.tensors import ITEM_SIZES, Checked, Piece, Tensor
+from holdfast.core.errors import DamagedFile
 
 BLOCK = 2**20
 """Bytes that are read, checked and written at once: they stay in the processor's cache."""
-NARROW = 64
-"""Elements of a run below which runs are put in place by columns."""
-IOV_MAX = 1024
-"""Places that one read may fill: https://man7.org/linux/man-pages/man2/readv.2.html."""
-MOST_PLACES = 32
-"""Sets of places that are kept, a hundred KB each."""
 MOST_OPEN = 64
-MOST_COLUMNS = 2**20
-FORMATS: dict[int, Literal["B", "H", "I", "Q"]] = {1: "B", 2: "H", 4: "I", 8: "Q"}
 
 
 class OpenFiles:
@@ -85,113 +74,6 @@ def ends_early(path: Path, fd: int, expected: int) -> DamagedFile:
     )
 
 
-@dataclass(frozen=True)
-class Runs:
-    """A piece as runs of the whole, each `length` elements, counted row-major over `sizes`; all in elements."""
-
-    piece: Piece
-    is_whole: bool
-    first: int
-    length: int
-    sizes: tuple[int, ...]
-    steps: tuple[int, ...]
-
-    @property
-    def count(self) -> int:
-        return prod(self.sizes)
-
-    @property
-    def end(self) -> int:
-        return self.start(self.count - 1) + self.length
-
-    def start(self, number: int) -> int:
-        """Where in the whole the run of this number begins."""
-        at = self.first
-        for size, step in zip(reversed(self.sizes), reversed(self.steps), strict=True):
-            number, index = divmod(number, size)
-            at += index * step
-        return at
-
-    def touching(self, first: int, end: int) -> tuple[int, int]:
-        """The numbers of the runs that have elements in a part of the whole: from, and up to."""
-        if not self.sizes:
-            return (0, 1) if self.first < end and first < self.first + self.length else (0, 0)
-        if len(self.sizes) == 1:
-            (count,), (step,) = self.sizes, self.steps
-            low = min(max(0, (first - self.first - self.length) // step + 1), count)
-            return low, min(max(low, -((self.first - end) // step)), count)
-        numbers = range(self.count)
-        low = bisect_right(numbers, first - self.length, key=self.start)
-        return low, bisect_left(numbers, end, lo=low, key=self.start)
-
-
-def _make_runs(piece: Piece, shape: tuple[int, ...], dtype: str) -> Runs:
-    steps = row_major(shape)
-    length, axis = 1, len(shape)
-    while axis and (axis == len(shape) or piece.shape[axis] == shape[axis]):
-        axis -= 1
-        length *= piece.shape[axis]
-    outer: list[tuple[int, int]] = []
-    for size, step in zip(piece.shape[:axis], steps, strict=False):
-        if outer and outer[-1][1] == size * step:
-            outer[-1] = (outer[-1][0] * size, step)
-        elif size > 1:
-            outer.append((size, step))
-    first = sum(start * step for start, step in zip(piece.starts, steps, strict=True))
-    whole = checksums.is_whole(piece, dtype)
-    return Runs(piece, whole, first, length, tuple(size for size, _ in outer), tuple(step for _, step in outer))
-
-
-def _columns(piece: Piece, dtype: str) -> Iterator[Piece]:
-    """A piece that is stored with other strides, as contiguous ones that are one element wide but along one axis.
-
-    Raises:
-        UserError: they would be too many.
-    """
-    if not piece.strides:
-        yield piece
-        return
-    along = next((axis for axis, stride in enumerate(piece.strides) if stride == 1 and piece.shape[axis] > 1), None)
-    others = [range(1 if axis == along else size) for axis, size in enumerate(piece.shape)]
-    if prod(map(len, others)) > MOST_COLUMNS:
-        raise UserError(f"{piece.file}: a tensor of shape {list(piece.shape)} with strides {list(piece.strides)}")
-    shape = tuple(size if axis == along else 1 for axis, size in enumerate(piece.shape))
-    for index in product(*others):
-        at = sum(i * stride for i, stride in zip(index, piece.strides, strict=True)) * ITEM_SIZES[dtype]
-        starts = tuple(start + i for start, i in zip(piece.starts, index, strict=True))
-        yield replace(piece, offset=piece.offset + at, starts=starts, shape=shape, strides=())
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A tensor whose pieces were found to tile it, ready to be read at any element."""
-
-    tensor: Tensor
-    runs: tuple[Runs, ...]
-    firsts: tuple[int, ...]
-    ends: tuple[int, ...]
-    """The highest end of each of the runs and those before it."""
-    is_direct: bool
-    """Whether each piece is one run of the whole, and none carries a checksum."""
-
-    def touching(self, first: int, end: int) -> tuple[Runs, ...]:
-        """The pieces with elements in this part of the whole, in the order of their first."""
-        return self.runs[bisect_right(self.ends, first) : bisect_left(self.firsts, end)]
-
-
-def prepare(tensor: Tensor) -> Prepared:
-    """
-    Raises:
-        DamagedFile: its pieces do not tile it.
-    """
-    tiled = tiling.check(tensor)
-    pieces = [column for piece in tiled.pieces for column in _columns(piece, tensor.dtype)]
-    runs = sorted((_make_runs(piece, tensor.shape, tensor.dtype) for piece in pieces), key=lambda each: each.first)
-    is_direct = all(not each.sizes and each.piece.checked is None for each in runs)
-    ends = tuple(accumulate((each.end for each in runs), max))
-    return Prepared(tiled, tuple(runs), tuple(each.first for each in runs), ends, is_direct)
-
-
 class Sums:
     """Running checksums of one pass over a part of a tensor, of each piece that is a whole member."""
 
@@ -218,28 +100,7 @@ def expect(files: OpenFiles, prepared: Prepared, first: int, end: int) -> None:
     for runs in prepared.touching(first, end):
         low, high = runs.touching(first, end)
         if low < high:
-            files.expect(runs.piece.file, *_extent(runs, (low, high), (first, end), size))
-
-
-class _Places:
-    """Evenly spread parts of a buffer, in groups that one call may fill. They are the same for most blocks of a tensor,
-    and kept as long as the buffer is.
-    """
-
-    def __init__(self) -> None:
-        self._buffer: object = None
-        self._kept: dict[tuple[int, ...], list[list[memoryview]]] = {}
-
-    def get(self, buffer: memoryview, start: int, end: int, step: int, length: int) -> list[list[memoryview]]:
-        """`length` bytes every `step`, from `start` up to `end`."""
-        if self._buffer is not buffer.obj or len(self._kept) > MOST_PLACES:
-            self._buffer = buffer.obj
-            self._kept.clear()
-        key = (start, end, step, length)
-        if key not in self._kept:
-            views = [buffer[at : at + length] for at in range(start, end, step)]
-            self._kept[key] = [views[at : at + IOV_MAX] for at in range(0, len(views), IOV_MAX)]
-        return self._kept[key]
+            files.expect(runs.piece.file, *runs.extent((low, high), (first, end), size))
 
 
 class BlockReader:
@@ -248,7 +109,7 @@ class BlockReader:
     def __init__(self, files: OpenFiles) -> None:
         self.files = files
         self._scratch = bytearray()
-        self._places = _Places()
+        self._places = Places()
 
     def read(self, prepared: Prepared, first: int, buffer: memoryview, sums: Sums | None = None) -> None:
         """Fill the buffer, which begins where its object does, with the elements from `first` on.
@@ -273,7 +134,7 @@ class BlockReader:
         sums: Sums | None,
     ) -> None:
         low, high = numbers
-        offset, count = _extent(runs, numbers, part, size)
+        offset, count = runs.extent(numbers, part, size)
         if high - low == 1:
             at = max(0, runs.start(low) - part[0]) * size
             read = buffer[at : at + count]
@@ -286,7 +147,7 @@ class BlockReader:
             sums.add(runs.piece, offset, read)
         if high - low > 1 and not self._read_rows(runs, numbers, part, buffer, size):
             form = FORMATS[size]
-            _scatter(buffer.cast(form), read.cast(form), runs, numbers, part)
+            scatter(buffer.cast(form), read.cast(form), runs, numbers, part)
 
     def _read_rows(
         self, runs: Runs, numbers: tuple[int, int], part: tuple[int, int], buffer: memoryview, size: int
@@ -301,7 +162,7 @@ class BlockReader:
             return False
         places = self._places.get(buffer, start * size, end * size, step * size, length * size)
         fd = self.files.get(runs.piece.file)
-        offset, _ = _extent(runs, numbers, part, size)
+        offset, _ = runs.extent(numbers, part, size)
         for views in places:
             count = len(views) * length * size
             if os.preadv(fd, views, offset) != count:
@@ -323,49 +184,6 @@ class BlockReader:
             crc = zlib_ng.crc32(part, crc)
             at += len(part)
         checksums.compare(checked, crc)
-
-
-def _extent(runs: Runs, numbers: tuple[int, int], part: tuple[int, int], size: int) -> tuple[int, int]:
-    """Where in the piece's file the elements of these runs lie that are in a part of the whole: offset and bytes."""
-    low, high = numbers
-    first, end = part
-    skipped = max(0, first - runs.start(low))
-    until = (high - 1) * runs.length + min(runs.length, end - runs.start(high - 1))
-    start = low * runs.length + skipped
-    return runs.piece.offset + start * size, (until - start) * size
-
-
-def _scatter(
-    target: memoryview, source: memoryview, runs: Runs, numbers: tuple[int, int], part: tuple[int, int]
-) -> None:
-    """Put runs, which lie one behind the other in `source`, where they belong; the outermost may be cut off."""
-    number, high = numbers
-    first, end = part
-    length, inner, step = runs.length, runs.sizes[-1], runs.steps[-1]
-    taken = 0
-    while number < high:
-        start = runs.start(number)
-        count = min(high - number, inner - number % inner)
-        if start < first:
-            count = 1
-        elif count > 1 and start + (count - 1) * step + length > end:
-            count -= 1
-        if count > 1 and length <= NARROW:
-            at, span = start - first, (count - 1) * step + 1
-            for column in range(length):
-                target[at + column : at + column + span : step] = source[
-                    taken + column : taken + count * length : length
-                ]
-            taken += count * length
-        elif start >= first and start + (count - 1) * step + length <= end:
-            for at in range(start - first, start - first + count * step, step):
-                target[at : at + length] = source[taken : taken + length]
-                taken += length
-        else:  # a single run that the block cuts off
-            low, top = max(start, first), min(start + length, end)
-            target[low - first : top - first] = source[taken : taken + top - low]
-            taken += top - low
-        number += count
 
 
 def choose_step(shape: tuple[int, ...], most: int) -> int:

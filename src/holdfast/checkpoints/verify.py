@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.checkpoints import cast, gather, layout, parallel
-from holdfast.checkpoints.gather import BLOCK, BlockReader, OpenFiles, Prepared
+from holdfast.checkpoints.gather import BLOCK, BlockReader, OpenFiles
 from holdfast.checkpoints.layout import Source
+from holdfast.checkpoints.runs import Prepared, prepare
 from holdfast.checkpoints.tensors import ITEM_SIZES, Computed, Tensor
 
 
@@ -56,8 +57,8 @@ def compare(
             found.append(Difference(name, problem))
         else:
             source = sources[name]
-            expected = gather.prepare(source) if isinstance(source, Tensor) else None
-            pairs.append(_Pair(source, expected, gather.prepare(targets[name])))
+            expected = prepare(source) if isinstance(source, Tensor) else None
+            pairs.append(_Pair(source, expected, prepare(targets[name])))
 
     @contextmanager
     def work() -> Iterator[Callable[[_Pair], int]]:
