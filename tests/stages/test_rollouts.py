@@ -264,7 +264,7 @@ def test_a_collector_killed_at_any_time_is_followed_by_one_that_owes_the_rest(tm
 
 
 def test_asked_to_stop_it_keeps_what_it_has_and_is_not_tried_again(tmp_path: Path) -> None:
-    root, config = tmp_path / "root", write_config(tmp_path, arguments=("--latency", "0.2"))
+    root, config = tmp_path / "root", write_config(tmp_path, arguments=("--latency", "1"))
     command = start(root, "rollout", "run", str(config), "--wait")
     wait_until(lambda: asked(tmp_path) > 10)
     hold(root, "cancel", "sums", "--wait", code=0)
