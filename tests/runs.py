@@ -112,7 +112,7 @@ def claims(root: Path, name: str) -> list[Claim]:
     return attempt.every(Store(root).attempts(key_of(root, name)))
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """What `condition` gives as soon as it is true."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

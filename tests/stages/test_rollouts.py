@@ -247,7 +247,7 @@ def test_what_always_fails_is_given_up_after_three_and_published_without_when_ac
 
 
 def test_a_collector_killed_at_any_time_is_followed_by_one_that_owes_the_rest(tmp_path: Path) -> None:
-    root, config = tmp_path / "root", write_config(tmp_path, arguments=("--latency", "0.05"))
+    root, config = tmp_path / "root", write_config(tmp_path, arguments=("--latency", "0.3"))
     command = start(root, "rollout", "run", str(config), "--wait")
     killed = 0
     for _ in range(3):
@@ -288,7 +288,7 @@ def test_slices_fill_one_collection_and_one_of_them_that_fails_holds_up_no_other
 
 
 def test_another_slicing_waits_until_the_older_slices_have_ended(tmp_path: Path) -> None:
-    root, config = tmp_path / "root", write_config(tmp_path, arguments=("--latency", "1"))
+    root, config = tmp_path / "root", write_config(tmp_path, arguments=("--latency", "3"))
     hold(root, "rollout", "run", str(config), "--slices", "3", "--max-parallel", "3", code=0)
     wait_until(lambda: asked(tmp_path) > 3)
     for slicing in (["--slices", "2"], []):
