@@ -58,6 +58,18 @@ class OpenFiles:
                 raise ends_early(path, fd, offset + len(buffer))
             at += count
 
+    def read_each(self, path: Path, offset: int, buffers: list[memoryview]) -> None:
+        """Fill the buffers, one after another, with at most `IOV_MAX` of them at once.
+
+        Raises:
+            DamagedFile: the file ends before.
+        """
+        if os.preadv(self.get(path), buffers, offset) == sum(map(len, buffers)):
+            return
+        for buffer in buffers:
+            self.read_into(path, offset, buffer)
+            offset += len(buffer)
+
     def expect(self, path: Path, offset: int, count: int) -> None:
         """Let the kernel read these bytes from the disk from now on. A hint."""
         if sys.platform == "linux":
@@ -81,9 +93,11 @@ class Sums:
         self.tensor = tensor
         self._parts: dict[Piece, tuple[int, int, int]] = {}
 
-    def add(self, piece: Piece, offset: int, data: memoryview) -> None:
+    def add(self, piece: Piece, offset: int, buffers: list[memoryview]) -> None:
         first, length, crc = self._parts.get(piece, (offset, 0, 0))
-        self._parts[piece] = (first, length + len(data), zlib_ng.crc32(data, crc))
+        for data in buffers:
+            length, crc = length + len(data), zlib_ng.crc32(data, crc)
+        self._parts[piece] = (first, length, crc)
 
     def hand_over(self, ledger: Ledger) -> None:
         for piece, (first, length, crc) in self._parts.items():
@@ -133,42 +147,36 @@ class BlockReader:
         size: int,
         sums: Sums | None,
     ) -> None:
-        low, high = numbers
         offset, count = runs.extent(numbers, part, size)
-        if high - low == 1:
-            at = max(0, runs.start(low) - part[0]) * size
-            read = buffer[at : at + count]
+        if numbers[1] - numbers[0] == 1:
+            at = max(0, runs.start(numbers[0]) - part[0]) * size
+            places = [[buffer[at : at + count]]]
         else:
-            if len(self._scratch) < count:
-                self._scratch = bytearray(count)
-            read = memoryview(self._scratch)[:count]
-        self.files.read_into(runs.piece.file, offset, read)
-        if sums and runs.is_whole:
-            sums.add(runs.piece, offset, read)
-        if high - low > 1 and not self._read_rows(runs, numbers, part, buffer, size):
+            places = self._find_places(runs, numbers, part, buffer, size)
+        if not places and len(self._scratch) < count:
+            self._scratch = bytearray(count)
+        scratch = memoryview(self._scratch)[:count]
+        for buffers in places or [[scratch]]:
+            self.files.read_each(runs.piece.file, offset, buffers)
+            if sums and runs.is_whole:
+                sums.add(runs.piece, offset, buffers)
+            offset += sum(map(len, buffers))
+        if not places:
             form = FORMATS[size]
-            scatter(buffer.cast(form), read.cast(form), runs, numbers, part)
+            scatter(buffer.cast(form), scratch.cast(form), runs, numbers, part)
 
-    def _read_rows(
+    def _find_places(
         self, runs: Runs, numbers: tuple[int, int], part: tuple[int, int], buffer: memoryview, size: int
-    ) -> bool:
-        """Have the kernel put runs where they belong, which costs a second read and spares a loop of ours over them;
-        False where they are too short for that, not evenly spread or cut off by the block, or where it did not do all.
+    ) -> list[list[memoryview]]:
+        """Where in the buffer the runs belong, for the kernel to put them there; none where they are too short for
+        that, not evenly spread, or cut off by the block.
         """
         low, high = numbers
         start, step, length = runs.start(low) - part[0], runs.steps[-1], runs.length
         end = start + (high - low - 1) * step + length
         if length <= NARROW or len(runs.steps) > 1 or start < 0 or end > part[1] - part[0]:
-            return False
-        places = self._places.get(buffer, start * size, end * size, step * size, length * size)
-        fd = self.files.get(runs.piece.file)
-        offset, _ = runs.extent(numbers, part, size)
-        for views in places:
-            count = len(views) * length * size
-            if os.preadv(fd, views, offset) != count:
-                return False
-            offset += count
-        return True
+            return []
+        return self._places.get(buffer, start * size, end * size, step * size, length * size)
 
     def check(self, checked: Checked) -> None:
         """Read bytes for their checksum alone.
